@@ -1,0 +1,346 @@
+"""`mmcore …`: the command line. Errors are one sentence; exit code 2 is the user's, 1 a failure."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmcore import __version__
+from mmcore.errors import MmcoreError, UserError
+
+DEFAULT_ROOT = "var/lake"
+
+root_option = click.option(
+    "--root",
+    envvar="MMCORE_ROOT",
+    default=DEFAULT_ROOT,
+    show_default=True,
+    help="Where datasets and models live: a local path or s3://bucket/prefix.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+recipe_option = click.option(
+    "--recipe",
+    "recipe_file",
+    envvar="MMCORE_RECIPE",
+    default="recipe.yaml",
+    show_default=True,
+    help="The recipe.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="mmcore")
+def cli() -> None:
+    """One graph from a web page to a promoted image-text model."""
+
+
+@cli.command()
+@click.option("--root", envvar="MMCORE_ROOT", default="var/demo", show_default=True)
+@click.option("--images", default=2000, show_default=True, help="Distinct images of the site.")
+@click.option("--day", default=None, help="UTC day to run for; default: today.")
+def demo(root: str, images: int, day: str | None) -> None:
+    """Crawl the generated site, train, evaluate and promote: the whole graph, through Dagster."""
+    from mmcore.demo import run_demo
+    from mmcore.graph import check_day, today
+
+    sys.exit(run_demo(Path(root), images, check_day(day or today())))
+
+
+@cli.command()
+@click.argument("file", default="recipe.yaml")
+@click.option("--name", default="my-model", show_default=True, help="Name in the registry.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
+def init(file: str, name: str, force: bool) -> None:
+    """Write a commented recipe to start from."""
+    from mmcore.recipe import commented_recipe
+
+    path = Path(file)
+    if path.exists() and not force:
+        raise UserError(f"{path} is there already: choose another name or pass --force.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(commented_recipe(file, name), encoding="utf-8")
+    click.echo(f"Wrote {path}: fill in sources, then run `mmcore run all --recipe {path}`.")
+
+
+@cli.command()
+@click.argument("stage")
+@recipe_option
+@root_option
+@click.option("--day", default=None, help="UTC day, YYYY-MM-DD; default: today.")
+@click.option("--run-id", default=None, help="Names the training run; a retry passes the same.")
+@click.option("--from-scratch", is_flag=True, help="Do not warm-start from the champion.")
+@json_option
+def run(
+    stage: str,
+    recipe_file: str,
+    root: str,
+    day: str | None,
+    run_id: str | None,
+    from_scratch: bool,
+    as_json: bool,
+) -> None:
+    """Run one STAGE, or `all` of them, for a day.
+
+    Stages: crawl, clean, dedup, tokenizer, tokenize, pairs, shards, train, evaluate, promote.
+    """
+    from mmcore import graph
+    from mmcore.cluster import connect
+    from mmcore.lake import Lake
+    from mmcore.recipe import load_recipe
+
+    if stage != "all":
+        graph.check_stage(stage)
+    job = graph.Job(
+        recipe=load_recipe(recipe_file),
+        lake=Lake(root),
+        day=graph.check_day(day or graph.today()),
+        run_id=run_id or uuid.uuid4().hex[:8],
+        retrain_from_scratch=from_scratch,
+    )
+    results = []
+    with connect(job.recipe.cluster):
+        for name in graph.STAGES if stage == "all" else [stage]:
+            start = time.monotonic()
+            dataset = graph.run_stage(name, job)
+            seconds = time.monotonic() - start
+            results.append(_summary(dataset) | {"stage": name, "seconds": round(seconds, 2)})
+            click.echo(
+                f"{name:<10} {dataset.label}  {dataset.rows:,} rows  {seconds:.1f} s", err=True
+            )
+    if as_json:
+        _print_json(results)
+
+
+@cli.command()
+@root_option
+@json_option
+def datasets(root: str, as_json: bool) -> None:
+    """List every committed dataset."""
+    from mmcore.lake import Lake
+
+    found = [_summary(dataset) for dataset in Lake(root).list()]
+    if as_json:
+        _print_json(found)
+        return
+    if not found:
+        click.echo(f"No datasets in {root} yet: `mmcore demo` or `mmcore run all` makes some.")
+    for row in found:
+        size = row["bytes"] / 1e6
+        click.echo(
+            f"{row['dataset']:<28} {row['rows']:>9,} rows {size:>10,.1f} MB  {row['digest'][:12]}"
+        )
+
+
+@cli.command()
+@click.argument("name")
+@root_option
+@json_option
+def show(name: str, root: str, as_json: bool) -> None:
+    """Counts, funnel, digest and parents of NAME@DAY."""
+    dataset = _dataset(name, root)
+    manifest = dataset.manifest
+    if as_json:
+        _print_json(
+            _summary(dataset)
+            | manifest.model_dump(
+                include={"columns", "parents", "config", "code_version", "created_at", "metadata"}
+            )
+        )
+        return
+    click.echo(
+        f"{dataset.label}  {manifest.rows:,} rows, {manifest.bytes / 1e6:,.1f} MB, "
+        f"{len(manifest.parts)} parts"
+    )
+    click.echo(f"digest   {manifest.digest}")
+    click.echo(f"made     {manifest.created_at} by mmcore {manifest.code_version}")
+    for parent in manifest.parents:
+        click.echo(f"parent   {parent.label}  {parent.digest[:12]}")
+    for key, value in manifest.metadata.items():
+        click.echo(f"\n{key}")
+        for line in _tree_lines(value):
+            click.echo(f"  {line}")
+
+
+@cli.command()
+@click.argument("name")
+@root_option
+@json_option
+def path(name: str, root: str, as_json: bool) -> None:
+    """The files of NAME@DAY: Parquet, tars, or a model's."""
+    paths = _dataset(name, root).paths()
+    if as_json:
+        _print_json(paths)
+        return
+    for file in paths:
+        click.echo(file)
+
+
+@cli.command()
+@recipe_option
+@root_option
+@json_option
+def models(recipe_file: str, root: str, as_json: bool) -> None:
+    """List registered models, their aliases and scores."""
+    from mmcore import registry
+    from mmcore.lake import Lake
+
+    found = registry.list_models(_registry_settings(recipe_file), Lake(root))
+    if as_json:
+        _print_json(found)
+        return
+    if not found:
+        click.echo(f"No models in {root} yet: `mmcore run all` makes one.")
+    for model in found:
+        aliases = ", ".join(model["aliases"]) or "-"
+        scores = "  ".join(f"{key} {value:.3f}" for key, value in model["scores"].items())
+        click.echo(f"{model['name']} v{model['version']}  {aliases:<22} {scores}")
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--on", "data", required=True, help="Folder with annotations.jsonl, or shards.")
+@click.option("--split", default=None, help="Split to score; default: test, else val, else all.")
+@recipe_option
+@root_option
+@json_option
+def evaluate(
+    model: str, data: str, split: str | None, recipe_file: str, root: str, as_json: bool
+) -> None:
+    """Score MODEL (alias, version or folder) on labelled data of your own."""
+    from mmcore.evaluate.external import evaluate_path
+    from mmcore.models import load_model
+
+    folder = _model_folder(model, recipe_file, root)
+    scores = evaluate_path(load_model(folder), Path(data), split=split)
+    if as_json:
+        _print_json(scores)
+        return
+    for line in _tree_lines(scores):
+        click.echo(line)
+
+
+@cli.command()
+@click.argument("model")
+@click.option(
+    "--task",
+    required=True,
+    type=click.Choice(["caption", "vqa", "tags", "sentiment", "match"]),
+)
+@click.option("--image", "image_file", type=click.Path(path_type=Path), default=None)
+@click.option("--text", default=None, help="Question, caption or comment.")
+@recipe_option
+@root_option
+@json_option
+def predict(
+    model: str,
+    task: str,
+    image_file: Path | None,
+    text: str | None,
+    recipe_file: str,
+    root: str,
+    as_json: bool,
+) -> None:
+    """Ask MODEL about one image and, where the task needs it, one text."""
+    from mmcore.models import load_model
+    from mmcore.models.ask import ask
+
+    image = _read_image(image_file)
+    answer = ask(load_model(_model_folder(model, recipe_file, root)), task, image, text)
+    if as_json:
+        _print_json(answer)
+        return
+    for line in _tree_lines(answer):
+        click.echo(line)
+
+
+def _read_image(file: Path | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"Cannot read image {file}: {error.strerror}.") from None
+
+
+def _dataset(name: str, root: str) -> Any:
+    from mmcore.lake import Lake
+
+    dataset, _, partition = name.partition("@")
+    return Lake(root).dataset(dataset, partition or None)
+
+
+def _registry_settings(recipe_file: str) -> Any:
+    """The recipe's registry settings; the defaults where there is no recipe at hand."""
+    from mmcore.recipe import load_recipe
+    from mmcore.registry.settings import RegistrySettings
+
+    return load_recipe(recipe_file).registry if Path(recipe_file).exists() else RegistrySettings()
+
+
+def _model_folder(model: str, recipe_file: str, root: str) -> Path:
+    from mmcore import registry
+    from mmcore.lake import Lake
+
+    return registry.resolve(_registry_settings(recipe_file), Lake(root), model)
+
+
+def _summary(dataset: Any) -> dict[str, Any]:
+    manifest = dataset.manifest
+    return {
+        "dataset": manifest.label,
+        "rows": manifest.rows,
+        "bytes": manifest.bytes,
+        "parts": len(manifest.parts),
+        "digest": manifest.digest,
+    }
+
+
+def _tree_lines(value: Any, indent: str = "") -> list[str]:
+    if not isinstance(value, dict):
+        return [f"{indent}{value}"]
+    lines = []
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            lines += [f"{indent}{key}", *_tree_lines(inner, indent + "  ")]
+        else:
+            shown = f"{inner:.4f}" if isinstance(inner, float) else inner
+            lines.append(f"{indent}{key:<{max(1, 34 - len(indent))}} {shown}")
+    return lines
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def main() -> None:
+    """Entry point: turns errors into one sentence and an exit code."""
+    sys.exit(run_command(cli.main))
+
+
+def run_command(command: Callable[..., Any]) -> int:
+    """Run a click command and return its exit code."""
+    try:
+        command(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("mmcore: interrupted", err=True)
+        return 130
+    except MmcoreError as error:
+        click.echo(f"mmcore: {error}", err=True)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    main()

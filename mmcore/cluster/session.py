@@ -1,0 +1,101 @@
+"""One way to reach Ray: the cluster this process was submitted to, or an embedded one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mmcore.cluster.progress import relay_progress
+from mmcore.errors import UserError
+
+
+class ClusterSettings(BaseModel):
+    """How much of this machine the embedded Ray may use. A real cluster has its own limits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpus: int | None = Field(None, ge=1, description="Logical CPUs; empty: all of this machine.")
+    object_store_mb: int = Field(256, ge=80, description="Ray's shared memory.")
+
+
+@contextlib.contextmanager
+def connect(settings: ClusterSettings | None = None) -> Iterator[None]:
+    """Have Ray for the length of the block.
+
+    Already initialised: used as it is. `RAY_ADDRESS` set (always so inside a Ray job): that
+    cluster. Else an embedded Ray that ends with the block.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            ray.init(address=address, logging_level=logging.WARNING)
+        else:
+            _start_embedded(settings or ClusterSettings())
+    except ConnectionError as error:
+        raise UserError(
+            f"No Ray cluster answers at RAY_ADDRESS={address}: start it, or unset RAY_ADDRESS to "
+            "use an embedded one."
+        ) from error
+    try:
+        _quiet_ray_data()
+        with relay_progress():
+            yield
+    finally:
+        ray.shutdown()
+
+
+def _start_embedded(settings: ClusterSettings) -> None:
+    import ray
+
+    # Usage statistics leave the machine; a laptop's run must not.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray turns its token authentication on here, which is right, and need not warn about it.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    # A CPU-only run must not hide accelerators from its children either; silences a warning.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        address="local",
+        num_cpus=settings.cpus or max(2, os.cpu_count() or 2),
+        object_store_memory=settings.object_store_mb * 2**20,
+        include_dashboard=False,
+        logging_level=logging.WARNING,
+        # Workers must import the very code the driver runs, wherever it was started from.
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
+    )
+
+
+def _quiet_ray_data() -> None:
+    """Leave the terminal to mmcore's own progress lines."""
+    import ray.data  # configures its loggers, so it comes before they are quietened
+
+    # Errors reach the caller as exceptions; Ray Data's own lines would say them a second time.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def available_cpus() -> float:
+    """CPUs of the connected Ray."""
+    import ray
+
+    return float(ray.cluster_resources().get("CPU", 0))
+
+
+def require_cpus(wanted: float, what: str) -> None:
+    """Refuse what Ray could never schedule, instead of waiting for ever."""
+    have = available_cpus()
+    if wanted > have:
+        raise UserError(
+            f"{what} needs {wanted:g} CPUs but the Ray cluster has {have:g}: lower train.workers "
+            "or give Ray more CPUs (cluster.cpus)."
+        )

@@ -1,0 +1,184 @@
+"""The graph: which stages there are, in which order, and what each is called with.
+
+The command line, the Dagster assets and Ray jobs all run a stage through `run_stage`, so they run
+the same code. This is the only module that knows every stage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from mmcore.errors import UserError
+from mmcore.lake import Dataset, Lake
+from mmcore.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of stages: what to do, where to, and for which day."""
+
+    recipe: Recipe
+    lake: Lake
+    day: str
+    """UTC day, `YYYY-MM-DD`."""
+    run_id: str
+    """Names training runs and registry entries; a retry passes the same one."""
+    retrain_from_scratch: bool = False
+
+    def __post_init__(self) -> None:
+        check_day(self.day)
+
+
+def check_day(day: str) -> str:
+    """The day itself if it is an ISO day, else UserError."""
+    try:
+        return date.fromisoformat(day).isoformat()
+    except ValueError:
+        raise UserError(f"{day!r} is not a day: write it as YYYY-MM-DD.") from None
+
+
+def today() -> str:
+    """Today's UTC day."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def crawl(job: Job) -> Dataset:
+    """Fetch pages and images: `crawled`, `outcomes`, `raw`."""
+    from mmcore.crawl import stage
+
+    with served_samplesite(job):
+        return stage.run(job.lake, job.day, job.recipe.crawl, sources=job.recipe.sources)
+
+
+def clean(job: Job) -> Dataset:
+    """Decode, normalise and filter: `cleaned`, `normalized`, `texts`."""
+    from mmcore.clean import stage
+
+    return stage.run(job.lake, job.day, job.recipe.clean)
+
+
+def dedup(job: Job) -> Dataset:
+    """Cluster duplicates and merge their captions: `deduplicated`."""
+    from mmcore.dedup import stage
+
+    return stage.run(job.lake, job.day, job.recipe.dedup)
+
+
+def tokenizer(job: Job) -> Dataset:
+    """Train the tokenizer, or keep the version there is: `tokenizer`."""
+    from mmcore.tokenize import stage
+
+    return stage.run_tokenizer(job.lake, job.day, job.recipe.tokenize)
+
+
+def tokenize(job: Job) -> Dataset:
+    """Captions to token ids: `tokenized`."""
+    from mmcore.tokenize import stage
+
+    return stage.run(job.lake, job.day, job.recipe.tokenize)
+
+
+def pairs(job: Job) -> Dataset:
+    """Weak labels for the five tasks: `pairs`."""
+    from mmcore.weak import stage
+
+    return stage.run(job.lake, job.day, job.recipe.weak, seed=job.recipe.seed)
+
+
+def shards(job: Job) -> Dataset:
+    """WebDataset tars, split by cluster: `shards`."""
+    from mmcore.shards import stage
+
+    return stage.run(job.lake, job.day, job.recipe.shards, seed=job.recipe.seed)
+
+
+def train(job: Job) -> Dataset:
+    """Train a model from scratch or from the champion: `candidate`."""
+    from mmcore.train import stage
+
+    return stage.run(
+        job.lake,
+        job.day,
+        job.recipe.train,
+        seed=job.recipe.seed,
+        init_from=None if job.retrain_from_scratch else champion_folder(job),
+        run_name=f"{job.recipe.name}-{job.day}-{job.run_id}",
+    )
+
+
+def evaluate(job: Job) -> Dataset:
+    """Score the candidate beside blind baselines and the champion: `evaluation`."""
+    from mmcore.evaluate import stage
+
+    return stage.run(
+        job.lake,
+        job.day,
+        job.recipe.evaluate,
+        gold=Path(job.recipe.gold) if job.recipe.gold else None,
+        champion=champion_folder(job),
+        seed=job.recipe.seed,
+    )
+
+
+def promote(job: Job) -> Dataset:
+    """Register the candidate; the alias `champion` moves only if the gate passes."""
+    from mmcore import registry
+
+    candidate = job.lake.dataset("candidate", job.day)
+    evaluation = job.lake.dataset("evaluation", job.day)
+    registry.promote_if_better(
+        job.recipe.registry, job.lake, job.recipe.name, job.recipe.gate, candidate, evaluation
+    )
+    return evaluation
+
+
+STAGES: dict[str, Callable[[Job], Dataset]] = {
+    "crawl": crawl,
+    "clean": clean,
+    "dedup": dedup,
+    "tokenizer": tokenizer,
+    "tokenize": tokenize,
+    "pairs": pairs,
+    "shards": shards,
+    "train": train,
+    "evaluate": evaluate,
+    "promote": promote,
+}
+"""Every stage in the order of the data."""
+
+
+def check_stage(name: str) -> None:
+    """UserError for a name that is no stage."""
+    if name not in STAGES:
+        raise UserError(f"There is no stage {name!r}: choose all or one of {', '.join(STAGES)}.")
+
+
+def run_stage(name: str, job: Job) -> Dataset:
+    """Run one stage and return its main dataset; UserError for an unknown name."""
+    check_stage(name)
+    return STAGES[name](job)
+
+
+def champion_folder(job: Job) -> Path | None:
+    """Local folder with the champion's files, or None while there is no champion."""
+    from mmcore import registry
+
+    return registry.champion_folder(job.recipe.registry, job.lake, job.recipe.name)
+
+
+@contextlib.contextmanager
+def served_samplesite(job: Job) -> Iterator[None]:
+    """Serve the generated demo site for the block, if the recipe asks for one."""
+    settings = job.recipe.samplesite
+    if settings is None:
+        yield
+        return
+    from mmcore.samplesite import SiteConfig, serve
+
+    site = SiteConfig(seed=settings.seed, images=settings.images, edition=settings.edition(job.day))
+    with serve(site, port=settings.port):
+        yield

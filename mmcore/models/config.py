@@ -1,0 +1,121 @@
+"""What a fusion model is made of: a small validated record, stored as JSON beside the weights."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from mmcore.errors import UserError
+
+SPECIAL_TOKENS = {"[PAD]": 0, "[BOS]": 1, "[EOS]": 2, "[MASK]": 3}
+PAD, BOS, EOS, MASK = 0, 1, 2, 3
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageEncoderConfig(_Record):
+    """``cnn``: one residual stage per entry of widths/depths, each at half the resolution of the
+    one before; ``vit``: widths[-1], depths[-1] and heads of a plain vision transformer."""
+
+    kind: Literal["cnn", "vit"] = "cnn"
+    size: int = Field(64, ge=16, le=1024, description="height and width of the input in pixels")
+    patch: int = Field(4, ge=2, le=32, description="stride of the stem")
+    widths: tuple[int, ...] = (64, 128)
+    depths: tuple[int, ...] = (2, 3)
+    heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> ImageEncoderConfig:
+        if len(self.widths) != len(self.depths) or not self.widths:
+            raise ValueError("widths and depths must have the same length, at least 1")
+        if self.size % self.stride:
+            raise ValueError(f"size must be a multiple of the total stride {self.stride}")
+        if self.kind == "vit" and self.widths[-1] % self.heads:
+            raise ValueError("widths[-1] must be a multiple of heads")
+        return self
+
+    @property
+    def stride(self) -> int:
+        """Pixels between neighbouring output tokens."""
+        return self.patch * (2 ** (len(self.widths) - 1) if self.kind == "cnn" else 1)
+
+    @property
+    def grid(self) -> int:
+        """Output tokens along one side."""
+        return self.size // self.stride
+
+
+class TextEncoderConfig(_Record):
+    """``transformer`` or bidirectional ``gru`` over at most ``max_tokens`` tokens."""
+
+    kind: Literal["transformer", "gru"] = "transformer"
+    depth: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+    max_tokens: int = Field(40, ge=4, le=1024)
+
+
+class ModelConfig(_Record):
+    """A whole model. The last five fields come from the tokenizer and the training labels."""
+
+    width: int = Field(128, ge=8, description="width of text, fusion, decoder and aligned tokens")
+    embed_dim: int = Field(128, ge=8, description="width of the retrieval embedding")
+    image: ImageEncoderConfig = ImageEncoderConfig()
+    text: TextEncoderConfig = TextEncoderConfig()
+    alignment: Literal["linear", "conv", "attention"] = "attention"
+    alignment_queries: int = Field(8, ge=1, description="learned queries of attention pooling")
+    fusion: Literal["concat", "gated", "cross_attention"] = "cross_attention"
+    fusion_depth: int = Field(2, ge=1)
+    decoder_depth: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1, description="attention heads of fusion and decoder")
+    dropout: float = Field(0.0, ge=0, lt=1)
+    reconstruction_size: int = Field(16, ge=4, description="pixels per side of the image loss")
+    vocab_size: int = Field(8, ge=4)
+    answers: int = Field(1, ge=1)
+    tags: int = Field(1, ge=1)
+    languages: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelConfig:
+        for name, heads in (("heads", self.heads), ("text.heads", self.text.heads)):
+            if self.width % heads:
+                raise ValueError(f"width must be a multiple of {name}")
+        if self.width % 2:
+            raise ValueError("width must be even")
+        if self.reconstruction_size > self.image.size:
+            raise ValueError("reconstruction_size must not exceed image.size")
+        return self
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with mmcore, smallest first."""
+    folder = resources.files("mmcore.models") / "presets"
+    names = {item.name[:-5] for item in folder.iterdir() if item.name.endswith(".json")}
+    order = ["nano", "tiny", "small", "base", "large"]
+    return [n for n in order if n in names] + sorted(names - set(order))
+
+
+def load_preset(name: str, **changes: Any) -> ModelConfig:
+    """The preset ``name`` with top-level fields replaced by ``changes``; UserError if unknown."""
+    if name not in preset_names():
+        raise UserError(
+            f"There is no model preset {name!r}; choose one of {', '.join(preset_names())}."
+        )
+    text = (resources.files("mmcore.models") / "presets" / f"{name}.json").read_text("utf-8")
+    return parse_config({**json.loads(text), **changes}, f"preset {name}")
+
+
+def parse_config(values: dict[str, Any], where: str) -> ModelConfig:
+    """Validate a plain dict; UserError names ``where`` and the first field that is wrong."""
+    try:
+        return ModelConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"])) or "config"
+        raise UserError(
+            f"The model config in {where} is wrong at {path}: {first['msg']}."
+        ) from None

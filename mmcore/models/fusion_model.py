@@ -1,0 +1,124 @@
+"""The fusion model: encode each modality, align them, fuse pairs, answer five tasks.
+
+pixels -> image encoder -> alignment --+--> retrieval embedding
+                                       +--> caption decoder, reconstruction
+                                       +--> fusion --> matching, answers, tags, sentiment
+ids ----> text encoder --> alignment --+--> retrieval embedding
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmcore.models.alignment import build_alignment
+from mmcore.models.config import PAD, ModelConfig
+from mmcore.models.fusion import build_fusion
+from mmcore.models.heads import (
+    CaptionDecoder,
+    ClassificationHead,
+    ReconstructionHead,
+    RetrievalHead,
+)
+from mmcore.models.image_encoder import build_image_encoder
+from mmcore.models.labels import SENTIMENTS
+from mmcore.models.layers import Encoded, init_weights, learned
+from mmcore.models.text_encoder import build_text_encoder
+
+MODALITIES = ("image", "text")
+
+_PIXEL_MEAN, _PIXEL_DEVIATION = 127.5, 64.0
+
+
+def normalise_pixels(pixels: Tensor) -> Tensor:
+    """uint8 or float 0..255 [B, 3, S, S] -> float32 around zero with about unit deviation."""
+    return (pixels.float() - _PIXEL_MEAN) / _PIXEL_DEVIATION
+
+
+class FusionModel(nn.Module):
+    """One model for retrieval, matching, captions, questions, tags and sentiment."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.image_encoder = build_image_encoder(config.image, config.dropout)
+        self.token_embedding = nn.Embedding(config.vocab_size, width, padding_idx=PAD)
+        self.text_encoder = build_text_encoder(config.text, width, config.dropout)
+        widths = {"image": config.image.widths[-1], "text": width}
+        self.alignment = nn.ModuleDict(
+            {
+                m: build_alignment(
+                    config.alignment, widths[m], width, config.heads, config.alignment_queries
+                )
+                for m in MODALITIES
+            }
+        )
+        self.missing_token = nn.ParameterDict({m: learned(width) for m in MODALITIES})
+        self.missing_pooled = nn.ParameterDict({m: learned(width) for m in MODALITIES})
+        self.fusion = build_fusion(
+            config.fusion, width, config.heads, config.fusion_depth, config.dropout
+        )
+        self.retrieval = RetrievalHead(width, config.embed_dim, MODALITIES)
+        self.matching = ClassificationHead(width, 1)
+        self.answering = ClassificationHead(width, config.answers)
+        self.tagging = ClassificationHead(width, config.tags)
+        self.feeling = ClassificationHead(width, len(SENTIMENTS))
+        self.captioning = CaptionDecoder(
+            width,
+            config.heads,
+            config.decoder_depth,
+            config.text.max_tokens,
+            config.languages,
+            config.dropout,
+        )
+        self.reconstruction = ReconstructionHead(width, config.reconstruction_size)
+        self.apply(init_weights)
+
+    def encode_image(self, pixels: Tensor) -> Encoded:
+        """Normalised pixels [B, 3, S, S] -> Encoded with (S / stride)^2 tokens."""
+        return self.alignment["image"](self.image_encoder(pixels), None)
+
+    def encode_text(self, ids: Tensor) -> Encoded:
+        """Token ids [B, T] with BOS and EOS, PAD at the end -> Encoded with T tokens."""
+        mask = ids != PAD
+        return self.alignment["text"](self.text_encoder(self.token_embedding(ids), mask), mask)
+
+    def missing(self, modality: str, batch: int) -> Encoded:
+        """What stands for a modality that is not there: one learned token."""
+        token, pooled = self.missing_token[modality], self.missing_pooled[modality]
+        return Encoded(token.expand(batch, 1, -1), None, pooled.expand(batch, -1))
+
+    def drop(self, encoded: Encoded, modality: str, present: Tensor) -> Encoded:
+        """Replace the rows where ``present`` [B] (bool) is False by the missing modality."""
+        tokens = torch.where(present[:, None, None], encoded.tokens, self.missing_token[modality])
+        pooled = torch.where(present[:, None], encoded.pooled, self.missing_pooled[modality])
+        return Encoded(tokens, encoded.mask, pooled)
+
+    def embed(self, encoded: Encoded, modality: str) -> Tensor:
+        """-> float32 [B, E] of length 1; retrieval is their dot product."""
+        return self.retrieval(encoded.pooled, modality)
+
+    def fuse(self, text: Encoded, image: Encoded, index: Tensor | None = None) -> Tensor:
+        """Q texts, each with the image row that index [Q] names (default: its own) -> [Q, D]."""
+        if index is None:
+            index = torch.arange(len(text.pooled), device=text.pooled.device)
+        return self.fusion(text, image, index)
+
+    def caption_logits(self, ids: Tensor, language: Tensor, image: Encoded) -> Tensor:
+        """Teacher forcing: ids [B, T] -> float logits of the following token [B, T, V]."""
+        return self.captioning(ids, language, image, self.token_embedding.weight)
+
+    def write_captions(self, language: Tensor, image: Encoded) -> Tensor:
+        """Greedy captions -> ids [B, L], PAD at the end."""
+        return self.captioning.greedy(language, image, self.token_embedding.weight)
+
+    def reconstruction_target(self, pixels: Tensor) -> Tensor:
+        """Normalised pixels -> the small picture that the image loss compares with."""
+        return F.adaptive_avg_pool2d(pixels, self.config.reconstruction_size)
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,137 @@
+"""Building blocks shared by the encoders, the fusion and the decoder."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Encoded(NamedTuple):
+    """One modality of a batch after encoding and alignment.
+
+    tokens: float [B, N, D]; mask: bool [B, N], True where a token counts, or None for all;
+    pooled: float [B, D], a summary of the whole input.
+    """
+
+    tokens: Tensor
+    mask: Tensor | None
+    pooled: Tensor
+
+
+def masked_mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over N of tokens [B, N, D] where mask [B, N] is True -> [B, D]."""
+    if mask is None:
+        return tokens.mean(dim=1)
+    weight = mask.to(tokens.dtype).unsqueeze(-1)
+    return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between; [..., D] -> [..., D]."""
+
+    def __init__(self, width: int, ratio: int = 4, out: int | None = None) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, ratio * width)
+        self.down = nn.Linear(ratio * width, out or width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x), approximate="tanh"))
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(-3, -2)  # [B, H, N, D/H]
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
+    """q [B,H,T,d], k and v [B,H,N,d], mask [B,N] -> [B,T,H*d]."""
+    wide = None if mask is None else mask[:, None, None, :]
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=wide, is_causal=causal)
+    return out.transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, [B, N, D] -> [B, N, D]."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        q, k, v = (_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
+        return self.out(_attend(q, k, v, mask, causal))
+
+
+class CrossAttention(nn.Module):
+    """Queries of one sequence attend to another.
+
+    ``index`` [Q] names the context row of each query row, so that the keys and values of an image
+    that several questions are about are computed once.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Tensor, context: Tensor, mask: Tensor | None = None, index: Tensor | None = None
+    ) -> Tensor:
+        """x [Q, T, D], context [B, N, D], mask [B, N] -> [Q, T, D]; without index Q == B."""
+        key_value = self.key_value(context)
+        if index is not None:
+            key_value = key_value[index]
+            mask = None if mask is None else mask[index]
+        k, v = (_heads(part, self.heads) for part in key_value.chunk(2, dim=-1))
+        return self.out(_attend(_heads(self.query(x), self.heads), k, v, mask))
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm block: self-attention, optional cross-attention, MLP."""
+
+    def __init__(self, width: int, heads: int, cross: bool = False, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = SelfAttention(width, heads)
+        self.norm_cross = nn.LayerNorm(width) if cross else None
+        self.cross = CrossAttention(width, heads) if cross else None
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        context: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        index: Tensor | None = None,
+    ) -> Tensor:
+        """x [B, N, D] with mask [B, N]; context [C, M, D] as in CrossAttention -> [B, N, D]."""
+        x = x + self.dropout(self.attention(self.norm1(x), mask, causal))
+        if self.cross is not None and self.norm_cross is not None and context is not None:
+            crossed = self.cross(self.norm_cross(x), context, context_mask, index)
+            x = x + self.dropout(crossed)
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+def init_weights(module: nn.Module) -> None:
+    """Truncated normal (0.02) for embeddings, Xavier for linear and convolution layers."""
+    if isinstance(module, nn.Embedding):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    elif isinstance(module, nn.Linear | nn.Conv2d | nn.Conv1d):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def learned(*shape: int) -> nn.Parameter:
+    """A learned vector or table, truncated normal with deviation 0.02."""
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(*shape), std=0.02))

@@ -1,0 +1,158 @@
+"""Using a trained model: lists of pictures and texts in, NumPy arrays and strings out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmcore.errors import UserError
+from mmcore.models.artifact import Artifact
+from mmcore.models.fusion_model import FusionModel, normalise_pixels
+from mmcore.models.images import decode_images
+from mmcore.models.labels import Labels
+from mmcore.models.layers import Encoded
+
+Images = Sequence[bytes] | Tensor
+
+
+class Predictor:
+    """Runs a model in inference mode, a chunk at a time.
+
+    Pictures are encoded bytes, or what ``decode`` returned for them, so that several tasks on the
+    same pictures decode them once. ``None`` stands for a missing modality.
+    """
+
+    def __init__(self, artifact: Artifact, batch_size: int = 64) -> None:
+        self._model: FusionModel = artifact.model.eval()
+        self._tokenizer = artifact.tokenizer
+        self.labels: Labels = artifact.labels
+        self.batch_size = batch_size
+
+    @property
+    def model(self) -> FusionModel:
+        """The network itself, in evaluation mode."""
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._model.token_embedding.weight.device
+
+    def decode(self, images: Sequence[bytes]) -> Tensor:
+        """Encoded pictures -> uint8 [N, 3, S, S]; UserError names the first that fails."""
+        pixels = decode_images(list(images), self._model.config.image.size)
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+    @torch.inference_mode()
+    def encode_images(self, images: Images) -> NDArray[np.float32]:
+        """float32 [N, E], rows of length 1."""
+        rows = [self._model.embed(self._image(c), "image") for c in self._chunks(images)]
+        return self._stack(rows, self._model.config.embed_dim)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """float32 [N, E], rows of length 1; similarity is the dot product with an image's."""
+        rows = [self._model.embed(self._text(c), "text") for c in self._chunks(texts)]
+        return self._stack(rows, self._model.config.embed_dim)
+
+    @torch.inference_mode()
+    def match(self, images: Images, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Probability that image i and text i belong together: float32 [N]."""
+        scores = self._fused(images, texts, lambda fused: self._model.matching(fused).sigmoid())
+        return scores[:, 0]
+
+    @torch.inference_mode()
+    def caption(self, images: Images, language: str | None = None) -> list[str]:
+        """A caption for each picture, in ``language`` (default: the commonest of training)."""
+        number = self._language(language)
+        texts: list[str] = []
+        for chunk in self._chunks(images):
+            encoded = self._image(chunk)
+            asked = torch.full((len(encoded.pooled),), number, device=self.device)
+            ids = self._model.write_captions(asked, encoded)
+            texts.extend(self._tokenizer.decode(ids.tolist()))
+        return texts
+
+    @torch.inference_mode()
+    def answer(self, images: Images | None, questions: Sequence[str]) -> list[tuple[str, float]]:
+        """The likeliest answer to each question and its probability; no images: a blind guess."""
+        if not self.labels.answers:
+            raise UserError(
+                "This model was trained without questions; add qa labels and train again."
+            )
+        probabilities = self._fused(
+            images, questions, lambda fused: self._model.answering(fused).softmax(dim=-1)
+        )
+        best = probabilities.argmax(axis=1)
+        return [(self.labels.answers[b], float(p[b])) for b, p in zip(best, probabilities)]
+
+    @torch.inference_mode()
+    def tags(
+        self, images: Images | None, texts: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """Probability of every tag in ``labels.tags``: float32 [N, V]."""
+        out = self._fused(images, texts, lambda fused: self._model.tagging(fused).sigmoid())
+        return out[:, : len(self.labels.tags)]
+
+    @torch.inference_mode()
+    def sentiment(
+        self, images: Images | None, texts: Sequence[str] | None = None
+    ) -> NDArray[np.float32]:
+        """Probabilities of negative, neutral, positive: float32 [N, 3]."""
+        return self._fused(images, texts, lambda fused: self._model.feeling(fused).softmax(dim=-1))
+
+    def _fused(
+        self,
+        images: Images | None,
+        texts: Sequence[str] | None,
+        head: Callable[[Tensor], Tensor],
+    ) -> NDArray[np.float32]:
+        """``head`` on the fused vectors of row-wise pairs, either of which may be missing."""
+        if images is None and texts is None:
+            raise UserError("Give images, texts or both.")
+        count = len(images) if images is not None else len(texts or ())
+        if images is not None and texts is not None and len(images) != len(texts):
+            raise UserError(f"There are {len(images)} images but {len(texts)} texts; pair them.")
+        rows = []
+        for start in range(0, count, self.batch_size):
+            part = slice(start, min(start + self.batch_size, count))
+            size = part.stop - part.start
+            image = self._missing("image", size) if images is None else self._image(images[part])
+            text = self._missing("text", size) if texts is None else self._text(texts[part])
+            rows.append(head(self._model.fuse(text, image)))
+        probe = self._model.fuse(self._missing("text", 1), self._missing("image", 1))
+        return self._stack(rows, head(probe).shape[-1])
+
+    def _missing(self, modality: str, size: int) -> Encoded:
+        return self._model.missing(modality, size)
+
+    def _image(self, images: Images) -> Encoded:
+        pixels = images if isinstance(images, Tensor) else self.decode(images)
+        return self._model.encode_image(normalise_pixels(pixels.to(self.device)))
+
+    def _text(self, texts: Sequence[str]) -> Encoded:
+        ids = self._tokenizer.encode(texts, self._model.config.text.max_tokens)
+        return self._model.encode_text(torch.from_numpy(ids).to(self.device))
+
+    def _chunks(self, items: Images) -> Iterator[Images]:
+        for start in range(0, len(items), self.batch_size):
+            yield items[start : start + self.batch_size]
+
+    def _language(self, language: str | None) -> int:
+        if language is None:
+            return 0
+        if language not in self.labels.languages:
+            raise UserError(
+                f"This model writes {', '.join(self.labels.languages)}, not {language!r}."
+            )
+        return self.labels.languages.index(language)
+
+    @staticmethod
+    def _stack(rows: list[Tensor], width: int) -> NDArray[np.float32]:
+        if not rows:
+            return np.zeros((0, width), np.float32)
+        return torch.cat(rows).float().cpu().numpy()

@@ -1,0 +1,1 @@
+"""Leak-free splits, WebDataset tars, the global sample order and the reader."""
