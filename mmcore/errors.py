@@ -1,4 +1,4 @@
-"""The two ways mmcore fails: the user can mend it (exit code 2), or something broke (exit code 1)."""
+"""The two ways to fail: the user can mend it (exit code 2), or something broke (exit code 1)."""
 
 from __future__ import annotations
 

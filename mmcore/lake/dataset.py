@@ -104,7 +104,7 @@ class Dataset:
         return folder
 
     def verify(self) -> None:
-        """Read every part and compare it with the manifest; raises MmcoreError at the first that differs."""
+        """Compare every part with the manifest; MmcoreError at the first that differs."""
         for part, path in zip(self.parts, self.paths(), strict=True):
             if sha256_hex(self.read_file(part.file)) != part.sha256:
                 raise MmcoreError(f"{path} is not what {self.label} was committed with.")
@@ -200,7 +200,7 @@ def publish(storage: Storage, manifest: Manifest) -> Dataset:
     base = base_key(manifest.name, manifest.partition)
     pointer = f"{base}/current.json"
     before = storage.read(pointer) if storage.exists(pointer) else None
-    # Attempt and fingerprint are in the name: an earlier manifest of the same content stays readable.
+    # Attempt and fingerprint are in the name: earlier manifests of the same content stay.
     attempt = manifest.folder.rsplit("/", 1)[1]
     key = f"{base}/manifests/{manifest.digest[:16]}-{attempt}-{manifest.fingerprint[:8]}.json"
     storage.write(key, manifest.model_dump_json(indent=1).encode())

@@ -82,7 +82,7 @@ class Lake:
     def reusable(
         self, name: str, partition: str | None, config: dict[str, Any], parents: list[Dataset]
     ) -> Dataset | None:
-        """The current dataset if it was made from these very inputs by this very code, else None."""
+        """The current dataset if made from these very inputs by this very code, else None."""
         found = self.find(name, partition)
         if found is None:
             return None
@@ -91,7 +91,7 @@ class Lake:
         return found if found.manifest.fingerprint == fingerprint else None
 
     def sweep(self, name: str, partition: str | None = None) -> list[str]:
-        """Remove attempts nobody points to and return their keys. Only when no writer is at work."""
+        """Remove attempts nobody points to; returns their keys. Only when no writer is at work."""
         _check(name, partition)
         storage, base = self.storage, base_key(name, partition)
         current = read_current(storage, name, partition)

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ class Storage(Protocol):
         """Write an object atomically, replacing what was there."""
 
     def write_if(self, key: str, data: bytes, expected: bytes | None) -> None:
-        """Write only if the object still holds `expected` (None: does not exist), else raise Conflict."""
+        """Write if the object still holds `expected` (None: is not there), else raise Conflict."""
 
     def exists(self, key: str) -> bool: ...
 
@@ -92,8 +93,8 @@ class LocalStorage:
     def write(self, key: str, data: bytes) -> None:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A retried task and its zombie may write the same key at once: the name carries the process.
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        # A retried task and its zombie may write the same key at once, even on two machines.
+        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()

@@ -150,13 +150,16 @@ WRITER = textwrap.dedent("""
     from pathlib import Path
     # Every step that changes what a reader could see is a rename: die before and after each.
     Path.replace = dying(Path.replace)
-    storage._sync_folder = (lambda real: lambda folder: (step(), real(folder)))(storage._sync_folder)
+    sync_folder = storage._sync_folder
 
-    def step():
+    def step(folder):
         global count
         count += 1
         if count == die_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        sync_folder(folder)
+
+    storage._sync_folder = step
 
     writer = Lake(root).writer("numbers", "2026-01-02")
     parts = [writer.write_table(i, pa.table({"value": [10 + i]})) for i in range(2)]
