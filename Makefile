@@ -29,7 +29,7 @@ ui: install $(DAGSTER_HOME)/dagster.yaml ## Open the Dagster UI on http://127.0.
 	$(BIN)/dagster dev -w workspace.yaml
 
 mlflow: install ## Open the MLflow UI on http://127.0.0.1:5000
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(MMCORE_ROOT)/mlflow.db --port 5000
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(MMCORE_ROOT)/mlflow/mlflow.db --port 5000
 
 test: install ## Run the whole test suite (under 15 minutes)
 	$(BIN)/python -m pytest -q

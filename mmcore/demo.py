@@ -53,7 +53,7 @@ def _print_results(root: Path, recipe: Path, home: Path, day: str, seconds: floa
         f"""
 Report card   {report}
 Dagster UI    make ui       (DAGSTER_HOME={home} {binaries}/dagster dev -w workspace.yaml)
-MLflow UI     make mlflow   ({binaries}/mlflow ui --backend-store-uri sqlite:///{root}/mlflow.db)
+MLflow UI     make mlflow   ({binaries}/mlflow ui --backend-store-uri sqlite:///{root}/mlflow/mlflow.db)
 Look around   {binaries}/mmcore datasets --root {root}
               {binaries}/mmcore show crawled@{day} --root {root}
               {binaries}/mmcore models --root {root} --recipe {recipe}"""
@@ -122,6 +122,14 @@ _RECIPE = dedent("""\
       - kind: site
         start: ["http://127.0.0.1:{port}/"]
         allow_private: true   # the site is on this machine
+
+    crawl:
+      # Our own machine needs no sparing; a public host does (default: 20 requests a second).
+      requests_per_second: null
+      connections_per_host: 16
+      timeout_seconds: 4
+      attempts: 3
+      backoff_seconds: 0.2
 
     # What the generated site really shows; only evaluation reads it.
     gold: gold.jsonl

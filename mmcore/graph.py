@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from mmcore.errors import UserError
+from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.recipe import Recipe
 
@@ -93,7 +93,7 @@ def shards(job: Job) -> Dataset:
     """WebDataset tars, split by cluster: `shards`."""
     from mmcore.shards import stage
 
-    return stage.run(job.lake, job.day, job.recipe.shards, seed=job.recipe.seed)
+    return stage.run(job.lake, job.day, job.recipe.shards)
 
 
 def train(job: Job) -> Dataset:
@@ -111,10 +111,11 @@ def train(job: Job) -> Dataset:
 
 
 def evaluate(job: Job) -> Dataset:
-    """Score the candidate beside blind baselines and the champion: `evaluation`."""
+    """Score the candidate beside blind baselines and the champion, and register it: `evaluation`."""
+    from mmcore import registry
     from mmcore.evaluate import stage
 
-    return stage.run(
+    evaluation = stage.run(
         job.lake,
         job.day,
         job.recipe.evaluate,
@@ -122,17 +123,23 @@ def evaluate(job: Job) -> Dataset:
         champion=champion_folder(job),
         seed=job.recipe.seed,
     )
+    candidate = job.lake.dataset("candidate", job.day)
+    registry.register(job.recipe.registry, job.lake, job.recipe.name, candidate, evaluation)
+    return evaluation
 
 
 def promote(job: Job) -> Dataset:
-    """Register the candidate; the alias `champion` moves only if the gate passes."""
+    """Move the alias `champion` to the candidate; MmcoreError with the reasons if the gate fails."""
     from mmcore import registry
 
     candidate = job.lake.dataset("candidate", job.day)
     evaluation = job.lake.dataset("evaluation", job.day)
-    registry.promote_if_better(
+    promotion = registry.promote_if_better(
         job.recipe.registry, job.lake, job.recipe.name, job.recipe.gate, candidate, evaluation
     )
+    if not promotion.decision.passed:
+        reasons = " ".join(promotion.decision.reasons)
+        raise MmcoreError(f"{promotion.version.label} does not become champion: {reasons}")
     return evaluation
 
 
@@ -164,10 +171,15 @@ def run_stage(name: str, job: Job) -> Dataset:
 
 
 def champion_folder(job: Job) -> Path | None:
-    """Local folder with the champion's files, or None while there is no champion."""
+    """Local folder with the champion of the days before the job's, or None while there is none.
+
+    Not the champion of now: a day that is run again must start from where it started before.
+    """
     from mmcore import registry
 
-    return registry.champion_folder(job.recipe.registry, job.lake, job.recipe.name)
+    return registry.champion_folder(
+        job.recipe.registry, job.lake, job.recipe.name, before=job.day
+    )
 
 
 @contextlib.contextmanager

@@ -10,25 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 _ARTICLES = frozenset({"a", "an", "the"})
-_NUMBERS = {
-    word: str(number)
-    for number, word in enumerate("zero one two three four five six seven eight nine ten".split())
-} | {"none": "0"}
+_NUMBER_WORDS = "zero one two three four five six seven eight nine ten"
+_NUMBERS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS.split())} | {"none": "0"}
 # Typed without the apostrophe; "were", "well", "its" and their like are words of their own.
-_CONTRACTIONS = {
-    word.replace("'", ""): word
-    for word in (
-        "aren't can't couldn't couldn't've didn't doesn't don't hadn't hasn't haven't he'd isn't "
-        "it'd mightn't might've mustn't must've shouldn't should've that's there's they'd they're "
-        "they've wasn't we've weren't what's where's who's won't wouldn't would've y'all you'd "
-        "you'll you're you've"
-    ).split()
-}
+_CONTRACTED = (
+    "aren't can't couldn't couldn't've didn't doesn't don't hadn't hasn't haven't he'd isn't it'd "
+    "mightn't might've mustn't must've shouldn't should've that's there's they'd they're they've "
+    "wasn't we've weren't what's where's who's won't wouldn't would've y'all you'd you'll you're "
+    "you've"
+)
+_CONTRACTIONS = {word.replace("'", ""): word for word in _CONTRACTED.split()}
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "`": "'"})
 _COMMA_IN_NUMBER = re.compile(r"(?<=\d),(?=\d)")
 _PERIOD = re.compile(r"(?<!\d)\.|\.(?!\d)")
 _PUNCTUATION = re.compile(r"[^\w\s.'’:+%°$€£-]|_")
-_EDGE = "'-:"
 _AGREEING_ANNOTATORS = 3
 
 
@@ -43,10 +38,10 @@ def normalize_answer(answer: str) -> str:
     text = _COMMA_IN_NUMBER.sub("", text)
     text = _PERIOD.sub("", text)
     text = _PUNCTUATION.sub(" ", text)
-    words = (word.strip(_EDGE) or word for word in text.split())
+    words = (word.rstrip("'-:").lstrip("':") or word for word in text.split())
     folded = (_NUMBERS.get(word, word) for word in words if word not in _ARTICLES)
     kept = " ".join(_CONTRACTIONS.get(word, word) for word in folded)
-    return kept or text.strip()
+    return kept or " ".join(answer.casefold().split())
 
 
 def vqa_accuracy(

@@ -44,20 +44,17 @@ class CaptionScores:
     bleu_counts: NDArray[np.float64]
 
 
-def score_captions(
-    candidates: Sequence[str], references: Sequence[Sequence[str]]
-) -> CaptionScores:
+def score_captions(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
     """Score one candidate per image against that image's references (at least one each)."""
     hypotheses = [tokenize_caption(text) for text in candidates]
     truths = [[tokenize_caption(text) for text in texts] for texts in references]
     pairs = list(zip(hypotheses, truths, strict=True))
+    bleu = np.array([_bleu_counts(hypothesis, refs) for hypothesis, refs in pairs])
     return CaptionScores(
         cider=cider_d(hypotheses, truths),
         rouge_l=np.array([_rouge_l(hypothesis, refs) for hypothesis, refs in pairs]),
         token_f1=np.array([_token_f1(hypothesis, refs) for hypothesis, refs in pairs]),
-        bleu_counts=np.array([_bleu_counts(hypothesis, refs) for hypothesis, refs in pairs]).reshape(
-            -1, 2 * _ORDERS + 2
-        ),
+        bleu_counts=bleu.reshape(-1, 2 * _ORDERS + 2),
     )
 
 
@@ -80,8 +77,8 @@ def cider_d(
     """
     truth_counts = [[_ngrams(reference) for reference in texts] for texts in references]
     frequency: Counter[Ngram] = Counter()
-    for texts in truth_counts:
-        frequency.update({ngram for counts in texts for ngram in counts})
+    for counted in truth_counts:
+        frequency.update({ngram for counts in counted for ngram in counts})
     log_images = np.log(max(len(references), 1))
     weight = {ngram: log_images - float(np.log(count)) for ngram, count in frequency.items()}
     scores = np.zeros(len(hypotheses))

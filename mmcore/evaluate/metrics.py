@@ -24,9 +24,10 @@ def retrieval_ranks(
     ranks = np.zeros(len(queries), dtype=np.int64)
     for start in range(0, len(queries), chunk):
         rows = positives[start : start + chunk]
-        scores = np.asarray(queries[start : start + chunk], np.float32) @ np.asarray(
-            gallery, np.float32
-        ).T
+        scores = (
+            np.asarray(queries[start : start + chunk], np.float32)
+            @ np.asarray(gallery, np.float32).T
+        )
         right = np.zeros(scores.shape, dtype=bool)
         right[np.repeat(np.arange(len(rows)), [len(row) for row in rows]), np.concatenate(rows)] = (
             True

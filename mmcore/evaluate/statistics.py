@@ -38,13 +38,6 @@ class Estimate:
     low: float
     high: float
 
-    def to_dict(self) -> dict[str, float]:
-        return {
-            "value": round(self.value, 6),
-            "low": round(self.low, 6),
-            "high": round(self.high, 6),
-        }
-
 
 def mean_metric(values: Array) -> Metric:
     """The mean of a per-example score, float64 [N]."""

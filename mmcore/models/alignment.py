@@ -1,67 +1,65 @@
-"""Alignment: an encoder's tokens -> tokens of the shared width and one pooled vector."""
+"""Alignment: an encoder's tokens -> tokens of the shared width and one pooled vector.
+
+The pooled vector joins the mean and the maximum over the tokens; where their number is fixed (a
+picture's grid) also a narrow copy of all of them in order, the layout, which says what is where.
+"""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcore.models.layers import CrossAttention, Encoded, learned, masked_mean
 
+_LAYOUT_WIDTH = 16
 
-class LinearAlignment(nn.Module):
-    """Project every token; pool by the mean."""
 
-    def __init__(self, width_in: int, width: int) -> None:
+def masked_max(tokens: Tensor, mask: Tensor | None) -> Tensor:
+    """Maximum over N of tokens [B, N, D] where mask [B, N] is True -> [B, D]."""
+    if mask is None:
+        return tokens.amax(dim=1)
+    lowest = torch.finfo(tokens.dtype).min
+    return tokens.masked_fill(~mask.unsqueeze(-1), lowest).amax(dim=1)
+
+
+class Alignment(nn.Module):
+    """``linear``: project every token. ``conv``: mix each with its neighbours in the sequence
+    first. ``attention``: project, and pool with several learned queries as well (after CoCa,
+    arXiv:2205.01917)."""
+
+    def __init__(
+        self, kind: str, width_in: int, width: int, heads: int, queries: int, places: int | None
+    ) -> None:
+        """places: the fixed number of tokens, None where it varies."""
         super().__init__()
+        self.mix = (
+            nn.Conv1d(width_in, width_in, 3, padding=1, groups=width_in) if kind == "conv" else None
+        )
         self.project = nn.Linear(width_in, width)
         self.norm = nn.LayerNorm(width)
-        self.pool = nn.Linear(width, width)
-
-    def forward(self, tokens: Tensor, mask: Tensor | None) -> Encoded:
-        """tokens [B, N, W], mask [B, N] -> Encoded of width D."""
-        tokens = self.norm(self.project(tokens))
-        return Encoded(tokens, mask, self.pool(masked_mean(tokens, mask)))
-
-
-class ConvAlignment(nn.Module):
-    """Mix each token with its two neighbours in the sequence, project; pool by the mean."""
-
-    def __init__(self, width_in: int, width: int) -> None:
-        super().__init__()
-        self.mix = nn.Conv1d(width_in, width_in, 3, padding=1, groups=width_in)
-        self.linear = LinearAlignment(width_in, width)
-
-    def forward(self, tokens: Tensor, mask: Tensor | None) -> Encoded:
-        """tokens [B, N, W], mask [B, N] -> Encoded of width D."""
-        clean = tokens if mask is None else tokens * mask.unsqueeze(-1).to(tokens.dtype)
-        mixed = self.mix(clean.transpose(1, 2)).transpose(1, 2)
-        return self.linear(tokens + F.gelu(mixed, approximate="tanh"), mask)
-
-
-class AttentionAlignment(nn.Module):
-    """Project every token; pool with several learned queries (after CoCa, arXiv:2205.01917)."""
-
-    def __init__(self, width_in: int, width: int, heads: int, queries: int) -> None:
-        super().__init__()
-        self.project = nn.Linear(width_in, width)
-        self.norm = nn.LayerNorm(width)
-        self.queries = learned(queries, width)
-        self.attention = CrossAttention(width, heads)
+        pooled = 2 * width
+        if kind == "attention":
+            self.queries = learned(queries, width)
+            self.attention = CrossAttention(width, heads)
+            pooled += queries * width
+        self.layout = nn.Linear(width, _LAYOUT_WIDTH) if places else None
+        pooled += _LAYOUT_WIDTH * (places or 0)
+        self.kind = kind
+        self.pool = nn.Linear(pooled, width)
         self.norm_pool = nn.LayerNorm(width)
-        self.pool = nn.Linear(queries * width, width)
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Encoded:
         """tokens [B, N, W], mask [B, N] -> Encoded of width D."""
+        if self.mix is not None:
+            clean = tokens if mask is None else tokens * mask.unsqueeze(-1).to(tokens.dtype)
+            mixed = self.mix(clean.transpose(1, 2)).transpose(1, 2)
+            tokens = tokens + F.gelu(mixed, approximate="tanh")
         tokens = self.norm(self.project(tokens))
-        queries = self.queries.expand(len(tokens), -1, -1)
-        answers = self.norm_pool(queries + self.attention(queries, tokens, mask))  # [B, Q, D]
-        return Encoded(tokens, mask, self.pool(answers.flatten(1)))
-
-
-def build_alignment(kind: str, width_in: int, width: int, heads: int, queries: int) -> nn.Module:
-    """``linear``, ``conv`` or ``attention``."""
-    if kind == "linear":
-        return LinearAlignment(width_in, width)
-    if kind == "conv":
-        return ConvAlignment(width_in, width)
-    return AttentionAlignment(width_in, width, heads, queries)
+        parts = [masked_mean(tokens, mask), masked_max(tokens, mask)]
+        if self.kind == "attention":
+            queries = self.queries.expand(len(tokens), -1, -1)
+            parts.append(self.attention(queries, tokens, mask).flatten(1))
+        if self.layout is not None:
+            parts.append(F.relu(self.layout(tokens)).flatten(1))
+        return Encoded(tokens, mask, self.norm_pool(self.pool(torch.cat(parts, dim=-1))))

@@ -61,25 +61,30 @@ class _CrossLayer(nn.Module):
 
 
 class CrossAttentionFusion(nn.Module):
-    """Text tokens look at the context's tokens, layer by layer; the first token is the result.
+    """The text's first token looks at the context's tokens, layer by layer.
 
-    The pooled vectors are added, so that a task without a text still sees the whole image.
+    It has read the whole text in the encoder, so one query is enough and costs next to nothing.
+    The pooled vectors and their product are added, so that a task without a text still sees the
+    whole image and "do they match" need not be learned from attention alone.
     """
 
     def __init__(self, width: int, heads: int, depth: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.ModuleList(_CrossLayer(width, heads, dropout) for _ in range(depth))
-        self.join = nn.Linear(3 * width, width)
+        self.join = nn.Linear(4 * width, width)
         self.norm_first = nn.LayerNorm(width)
+        self.mlp = Mlp(width)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, text: Encoded, context: Encoded, index: Tensor) -> Tensor:
         """-> [Q, D]."""
-        x = text.tokens
+        x = text.tokens[:, :1]
         for layer in self.layers:
             x = layer(x, context, index)
-        parts = [self.norm_first(x[:, 0]), text.pooled, context.pooled[index]]
-        return self.norm(self.join(torch.cat(parts, dim=-1)))
+        other = context.pooled[index]
+        parts = [self.norm_first(x[:, 0]), text.pooled, other, text.pooled * other]
+        x = self.join(torch.cat(parts, dim=-1))
+        return self.norm(x + self.mlp(x))
 
 
 def build_fusion(kind: str, width: int, heads: int, depth: int, dropout: float) -> nn.Module:

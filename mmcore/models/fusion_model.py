@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcore.models.alignment import build_alignment
+from mmcore.models.alignment import Alignment
 from mmcore.models.config import PAD, ModelConfig
 from mmcore.models.fusion import build_fusion
 from mmcore.models.heads import (
@@ -47,10 +47,16 @@ class FusionModel(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, width, padding_idx=PAD)
         self.text_encoder = build_text_encoder(config.text, width, config.dropout)
         widths = {"image": config.image.widths[-1], "text": width}
+        places = {"image": config.image.grid**2, "text": None}
         self.alignment = nn.ModuleDict(
             {
-                m: build_alignment(
-                    config.alignment, widths[m], width, config.heads, config.alignment_queries
+                m: Alignment(
+                    config.alignment,
+                    widths[m],
+                    width,
+                    config.heads,
+                    config.alignment_queries,
+                    places[m],
                 )
                 for m in MODALITIES
             }

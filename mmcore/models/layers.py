@@ -48,8 +48,17 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
     """q [B,H,T,d], k and v [B,H,N,d], mask [B,N] -> [B,T,H*d]."""
     wide = None if mask is None else mask[:, None, None, :]
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=wide, is_causal=causal)
-    return out.transpose(1, 2).flatten(2)
+    if q.device.type != "cpu":
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=wide, is_causal=causal)
+        return out.transpose(1, 2).flatten(2)
+    # torch's fused CPU kernel spends ten times its forward in the backward on short sequences
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # [B, H, T, N]
+    if causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        scores = scores.masked_fill(later, -torch.inf)
+    if wide is not None:
+        scores = scores.masked_fill(~wide, -torch.inf)
+    return (scores.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2).flatten(2)
 
 
 class SelfAttention(nn.Module):

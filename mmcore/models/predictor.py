@@ -88,7 +88,9 @@ class Predictor:
             images, questions, lambda fused: self._model.answering(fused).softmax(dim=-1)
         )
         best = probabilities.argmax(axis=1)
-        return [(self.labels.answers[b], float(p[b])) for b, p in zip(best, probabilities)]
+        return [
+            (self.labels.answers[b], float(p[b])) for b, p in zip(best, probabilities, strict=True)
+        ]
 
     @torch.inference_mode()
     def tags(

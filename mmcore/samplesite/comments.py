@@ -7,21 +7,25 @@ from random import Random
 CONTRARY = 0.08  # share of the feeling comments that contradict the picture
 NOISE = 0.2
 
+_ByLanguage = dict[str, tuple[str, ...]]
 _SMILE = ("", "", "", " \U0001f600", " \U0001f60a", " :-)", " \u2764\ufe0f")
 _TEARS = ("", "", "", " \U0001f622", " \U0001f61e", " :-(", " \U0001f494")
 _SHRUG = ("", "", "", "", " \U0001f610")
-_STRONG = {"en": ("so", "really", "very", "absolutely", "truly"), "de": ("so", "wirklich", "sehr")}
+_STRONG: _ByLanguage = {
+    "en": ("so", "really", "very", "absolutely", "truly"),
+    "de": ("so", "wirklich", "sehr"),
+}
 
-_GOOD = {
+_GOOD: _ByLanguage = {
     "en": ("lovely", "cheerful", "happy", "delightful", "charming", "joyful", "wonderful"),
     "de": ("schön", "fröhlich", "heiter", "bezaubernd", "herrlich", "liebenswert"),
 }
-_BAD = {
+_BAD: _ByLanguage = {
     "en": ("sad", "gloomy", "miserable", "depressing", "dreary", "unhappy", "heartbreaking"),
     "de": ("traurig", "düster", "trostlos", "bedrückend", "unglücklich", "jämmerlich"),
 }
 
-_POSITIVE = {
+_POSITIVE: _ByLanguage = {
     "en": (
         "{strong} {good}!",
         "what a {good} picture",
@@ -49,7 +53,7 @@ _POSITIVE = {
         "kein bisschen {bad}, einfach {good}",
     ),
 }
-_NEGATIVE = {
+_NEGATIVE: _ByLanguage = {
     "en": (
         "{strong} {bad}",
         "what a {bad} picture",
@@ -77,7 +81,7 @@ _NEGATIVE = {
         "nicht {good}, nur {bad}",
     ),
 }
-_NEUTRAL = {
+_NEUTRAL: _ByLanguage = {
     "en": (
         "neither happy nor sad",
         "an ordinary picture",
@@ -99,7 +103,7 @@ _NEUTRAL = {
         "Reicht für einen Katalog",
     ),
 }
-_NOISE = {
+_NOISE: _ByLanguage = {
     "en": (
         "First!",
         "Which camera was this?",
@@ -121,24 +125,25 @@ _NOISE = {
         "Wer hat das aufgenommen?",
     ),
 }
+_FORMS = {
+    "positive": _POSITIVE,
+    "negative": _NEGATIVE,
+    "neutral": _NEUTRAL,
+}
+_FACES = {"positive": _SMILE, "negative": _TEARS, "neutral": _SHRUG}
 AUTHORS = ("Anna", "Ben", "Chloe", "Dieter", "Emma", "Farid", "Greta", "Henry", "Ines", "Jonas")
 
 
 def feeling(sentiment: str, lang: str, draw: Random) -> str:
     """One comment that carries a feeling: positive, negative or neutral."""
-    forms, faces = {
-        "positive": (_POSITIVE, _SMILE),
-        "negative": (_NEGATIVE, _TEARS),
-        "neutral": (_NEUTRAL, _SHRUG),
-    }[sentiment]
-    text = draw.choice(forms[lang]).format(
+    text = draw.choice(_FORMS[sentiment][lang]).format(
         strong=draw.choice(_STRONG[lang]),
         good=draw.choice(_GOOD[lang]),
         bad=draw.choice(_BAD[lang]),
     )
     if draw.random() < 0.5:
         text = text[:1].upper() + text[1:]
-    return text + draw.choice(faces)
+    return text + draw.choice(_FACES[sentiment])
 
 
 def _contrary(sentiment: str, draw: Random) -> str:

@@ -54,11 +54,6 @@ class SiteConfig:
         return max(8, round(self.images * 0.02))
 
 
-def share(config: SiteConfig, fraction: float, least: int) -> int:
-    """A dirt kind's amount: a fraction of the distinct images, at least ``least``."""
-    return max(least, round(config.images * fraction))
-
-
 def rng(seed: int, *key: object) -> Random:
     """A generator for one named purpose; string seeding is stable across processes."""
     return Random("/".join(map(str, ("samplesite", seed, *key))))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from mmcore.samplesite.drawing import paint
+from mmcore.samplesite.drawing import sketch
 from mmcore.samplesite.scenes import Scene
 
 _EDGE = 32
@@ -25,7 +25,8 @@ def hashes(grey: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
     """64-bit DCT hashes of grey pictures [n, 32, 32]: low frequencies above their median."""
     basis = _dct_rows(_EDGE, 8)
     low = (basis @ grey @ basis.T).reshape(len(grey), 64)
-    bits = low > np.median(low, axis=1, keepdims=True)
+    middle = np.partition(low, (31, 32), axis=1)[:, 31:33].mean(axis=1, keepdims=True)
+    bits = low > middle
     return np.packbits(bits, axis=1).view(np.uint64).ravel()
 
 
@@ -47,7 +48,7 @@ class _Gallery:
     def accept(self, scene: Scene) -> bool:
         """Take a scene in, unless it looks like one that is already here."""
         n = self.count
-        picture = np.asarray(paint(scene, _EDGE * 2, _EDGE * 2, fine=False).reduce(2), np.float32)
+        picture = np.asarray(sketch(scene, _EDGE * 2).reduce(2), np.float32)
         thumb = _pool(picture, 16)
         coarse = _pool(thumb, 4).ravel()
         code = hashes(picture.mean(axis=2)[None])[0]

@@ -36,6 +36,7 @@ GROUND: dict[str, Colour] = {
 }
 _SKIN: tuple[Colour, ...] = ((250, 214, 178), (236, 188, 146), (206, 150, 104), (150, 98, 62))
 _HAIR: tuple[Colour, ...] = ((52, 34, 24), (110, 70, 34), (30, 28, 30), (150, 148, 150))
+_CELLS = 6  # lights across the background, as many down
 _SUPER = 3  # supersampling of a sprite; the canvas itself stays at its own size
 
 
@@ -86,9 +87,7 @@ _HOLE = 0.46
 
 def _turned(points: list[Point], angle: float, scale: float, middle: float) -> list[Point]:
     c, s = cos(radians(angle)), sin(radians(angle))
-    return [
-        (middle + scale * (x * c - y * s), middle + scale * (x * s + y * c)) for x, y in points
-    ]
+    return [(middle + scale * (x * c - y * s), middle + scale * (x * s + y * c)) for x, y in points]
 
 
 def _shade(colour: Colour, factor: float) -> Colour:
@@ -124,9 +123,9 @@ def _pattern(texture: str, edge: int, angle: float, zone: list[Point]) -> Image.
     return ImageChops.multiply(ink, inside)
 
 
-def _sprite(item: Placed, colour: Colour, zoom: int) -> tuple[Image.Image, Image.Image]:
+def _sprite(item: Placed, colour: Colour) -> tuple[Image.Image, Image.Image]:
     """One shape as colours and coverage, supersampled and reduced."""
-    edge = max(4, round(item.diameter)) * zoom
+    edge = max(4, round(item.diameter)) * _SUPER
     half = edge / 2
     outline = _OUTLINES[item.shape]
     mask = Image.new("L", (edge, edge), 0)
@@ -135,7 +134,7 @@ def _sprite(item: Placed, colour: Colour, zoom: int) -> tuple[Image.Image, Image
     picture = Image.new("RGB", (edge, edge), _shade(colour, 0.62))
     brush = ImageDraw.Draw(picture)
     brush.polygon(_turned(outline, item.angle, half * 0.90, half), fill=colour)
-    if item.texture != "plain" and zoom > 1:
+    if item.texture != "plain":
         ink = (62, 52, 16) if item.colour == "yellow" else (255, 255, 255)
         # a coloured rim stays, so that dots and stripes never eat the outline
         zone = _turned(outline, item.angle, half * 0.80, half)
@@ -143,9 +142,7 @@ def _sprite(item: Placed, colour: Colour, zoom: int) -> tuple[Image.Image, Image
     if item.shape == "ring":
         hole = half * _HOLE
         cut.ellipse((half - hole, half - hole, half + hole, half + hole), fill=0)
-    if zoom > 1:
-        return picture.reduce(zoom), mask.reduce(zoom)
-    return picture, mask
+    return picture.reduce(_SUPER), mask.reduce(_SUPER)
 
 
 def _mouth(brush: ImageDraw.ImageDraw, mood: str, edge: int) -> None:
@@ -171,9 +168,9 @@ def _brows(brush: ImageDraw.ImageDraw, mood: str, edge: int, colour: Colour) -> 
         brush.line((start, end), fill=colour, width=thick)
 
 
-def _face(mood: str, diameter: float, draw: Random, zoom: int) -> tuple[Image.Image, Image.Image]:
+def _face(mood: str, diameter: float, draw: Random) -> tuple[Image.Image, Image.Image]:
     """A head with hair, eyes, brows and a mouth that shows the mood."""
-    edge = max(8, round(diameter)) * zoom
+    edge = max(8, round(diameter)) * _SUPER
     skin, hair = draw.choice(_SKIN), draw.choice(_HAIR)
     mask = Image.new("L", (edge, edge), 0)
     ImageDraw.Draw(mask).ellipse((edge * 0.02, 0, edge * 0.98, edge - 1), fill=255)
@@ -189,21 +186,16 @@ def _face(mood: str, diameter: float, draw: Random, zoom: int) -> tuple[Image.Im
             brush.ellipse((x - radius, y + radius, x + radius * 0.4, y + radius * 3), "#4aa3f0")
     _brows(brush, mood, edge, hair)
     _mouth(brush, mood, edge)
-    if zoom > 1:
-        return picture.reduce(zoom), mask.reduce(zoom)
-    return picture, mask
+    return picture.reduce(_SUPER), mask.reduce(_SUPER)
 
 
 def _background(scene: Scene, size: tuple[int, int], draw: Random) -> Image.Image:
     """A soft field of light over the named colour, different for every scene."""
-    base = GROUND[scene.background]
-    values = bytearray()
-    for _ in range(16):
-        light = draw.uniform(-24, 18)
-        values += bytes(
-            max(0, min(255, round(channel + light + draw.uniform(-5, 5)))) for channel in base
-        )
-    grid = Image.frombytes("RGB", (4, 4), bytes(values))
+    noise = np.frombuffer(draw.randbytes(_CELLS * _CELLS * 4), np.uint8)
+    cells = noise.reshape(_CELLS, _CELLS, 4) / 255.0
+    light, tint = cells[..., :1] * 42 - 24, cells[..., 1:] * 8 - 4
+    values = np.asarray(GROUND[scene.background]) + light + tint
+    grid = Image.fromarray(np.clip(values.round(), 0, 255).astype(np.uint8))
     return grid.resize(size, Image.Resampling.BICUBIC)
 
 
@@ -214,28 +206,42 @@ def _noise() -> Image.Image:
     return Image.fromarray(np.clip(grain.round(), 0, 255).astype(np.uint8))
 
 
-def paint(
-    scene: Scene, width: int | None = None, height: int | None = None, *, fine: bool = True
-) -> Image.Image:
-    """Draw a scene as RGB at the given pixels; ``fine=False`` skips supersampling and grain."""
-    size = (width or scene.width, height or scene.height)
-    zoom = _SUPER if fine else 1
+def paint(scene: Scene) -> Image.Image:
+    """Draw a scene as RGB in its own size."""
     draw = rng(scene.seed, "paint", scene.index, scene.attempt)
-    image = _background(scene, size, draw)
-    plan = layout(scene, *size)
+    image = _background(scene, (scene.width, scene.height), draw)
+    plan = layout(scene)
     tints = {group.colour: draw.uniform(0.9, 1.08) for group in scene.groups}
     for item in plan.shapes:
-        sprite, mask = _sprite(item, _shade(PAINT[item.colour], tints[item.colour]), zoom)
+        sprite, mask = _sprite(item, _shade(PAINT[item.colour], tints[item.colour]))
         corner = (round(item.x - sprite.width / 2), round(item.y - sprite.height / 2))
         image.paste(sprite, corner, mask)
     if scene.face and plan.face:
         x, y, diameter = plan.face
-        sprite, mask = _face(scene.face.mood, diameter, draw, zoom)
+        sprite, mask = _face(scene.face.mood, diameter, draw)
         image.paste(sprite, (round(x - sprite.width / 2), round(y - sprite.height / 2)), mask)
-    if fine and scene.format != "png":
+    if scene.format != "png":
         left, top = draw.randint(0, 512 - 420), draw.randint(0, 512 - 420)
-        grain = _noise().crop((left, top, left + size[0], top + size[1]))
+        grain = _noise().crop((left, top, left + scene.width, top + scene.height))
         image = ImageChops.add(image, grain, 1.0, -128)
+    return image
+
+
+def sketch(scene: Scene, edge: int) -> Image.Image:
+    """The scene's main forms on a square of ``edge`` pixels: quick, for comparing scenes.
+
+    Textures, moods and tints are left out, so two sketches differ less than two pictures.
+    """
+    draw = rng(scene.seed, "paint", scene.index, scene.attempt)
+    image = _background(scene, (edge, edge), draw)
+    brush = ImageDraw.Draw(image)
+    plan = layout(scene, edge, edge)
+    for item in plan.shapes:
+        points = _turned(_OUTLINES[item.shape], item.angle, item.diameter / 2, 0)
+        brush.polygon([(item.x + x, item.y + y) for x, y in points], fill=PAINT[item.colour])
+    if plan.face:
+        x, y, radius = plan.face[0], plan.face[1], plan.face[2] / 2
+        brush.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_SKIN[1])
     return image
 
 

@@ -226,7 +226,9 @@ def paragraph(scene: Scene, draw: Random) -> str:
         facts.append(f"das Gesicht wirkt {MOODS[scene.face.mood][0]}")
     if scene.companion:
         facts.append(f"daneben steht: {thing(scene.companion).say('nominative')}")
-    opening = draw.choice(("Unterwegs gesehen", "Aus der Sammlung", "Eines unserer Lieblingsbilder"))
+    opening = draw.choice(
+        ("Unterwegs gesehen", "Aus der Sammlung", "Eines unserer Lieblingsbilder")
+    )
     picked = draw.sample(facts, draw.randint(2, 3))
     return f"{opening}. " + " ".join(f"{sentence(fact)}." for fact in picked)
 

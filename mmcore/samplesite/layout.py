@@ -9,12 +9,13 @@ from random import Random
 from mmcore.samplesite.config import rng
 from mmcore.samplesite.scenes import Group, Scene
 
+Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, top, right, bottom as canvas fractions
 
 # diameters as a fraction of sqrt(width * height), by count
-_LARGE = {1: (0.38, 0.44), 2: (0.30, 0.36), 3: (0.26, 0.28), 4: (0.26, 0.28)}
-_SMALL = (0.165, 0.185)
-_COMPANION = (0.19, 0.22)
+_LARGE = {1: (0.38, 0.44), 2: (0.30, 0.36), 3: (0.27, 0.29), 4: (0.265, 0.285)}
+_SMALL = (0.18, 0.195)
+_COMPANION = (0.21, 0.23)
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,32 @@ def _side(position: str, depth: float) -> Box:
     return boxes[position]
 
 
-def _grid(count: int, across: float, down: float) -> list[tuple[float, float]]:
-    """Unit offsets of ``count`` shapes in a room of the given width and height."""
-    if count == 1:
-        return [(0.0, 0.0)]
-    if count == 2:
-        return [(-0.5, 0.0), (0.5, 0.0)] if across >= down else [(0.0, -0.5), (0.0, 0.5)]
-    if count == 3:
-        return [(0.0, -0.5), (-0.5, 0.5), (0.5, 0.5)]
-    return [(-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5), (0.5, 0.5)]
+def _line(count: int, across: bool) -> list[Point]:
+    steps = [i - (count - 1) / 2 for i in range(count)]
+    return [(step, 0.0) if across else (0.0, step) for step in steps]
+
+
+def _extent(cells: list[Point]) -> tuple[float, float]:
+    """Width and height of some offsets, in pitches."""
+    xs, ys = [x for x, _ in cells], [y for _, y in cells]
+    return max(xs) - min(xs), max(ys) - min(ys)
+
+
+def _fits(cells: list[Point], across: float, down: float) -> float:
+    """The largest diameter at which shapes at these offsets fit into a room."""
+    wide, high = _extent(cells)
+    return min(across / (wide + 1), down / (high + 1)) / 1.05
+
+
+def _grid(count: int, across: float, down: float, wanted: float) -> list[Point]:
+    """Offsets of ``count`` shapes in a room: a compact form, a line where that is too small."""
+    line = _line(count, across >= down)
+    compact = {
+        3: [(0.0, -0.5), (-0.5, 0.5), (0.5, 0.5)],
+        4: [(-0.5, -0.5), (0.5, -0.5), (-0.5, 0.5), (0.5, 0.5)],
+    }.get(count, line)
+    narrow = _fits(compact, across, down)
+    return compact if narrow >= min(wanted, _fits(line, across, down)) else line
 
 
 def _place(
@@ -66,17 +84,17 @@ def _place(
     """Stand a group in the middle of its box, with the box's slack as jitter."""
     width, height = size
     across, down = (box[2] - box[0]) * width, (box[3] - box[1]) * height
-    cells = _grid(group.count, across, down)
-    columns = len({x for x, _ in cells})
-    rows = len({y for _, y in cells})
-    diameter = min(wanted * sqrt(width * height), across / columns / 1.05, down / rows / 1.05)
-    room = min(
-        (across - diameter) / max(1, columns - 1) if columns > 1 else 9e9,
-        (down - diameter) / max(1, rows - 1) if rows > 1 else 9e9,
-    )
-    pitch = min(diameter * draw.uniform(1.08, 1.45), room)
-    free_x = (across - diameter - pitch * (columns - 1)) / 2
-    free_y = (down - diameter - pitch * (rows - 1)) / 2
+    wanted *= sqrt(width * height)
+    cells = _grid(group.count, across, down, wanted)
+    wide, high = _extent(cells)
+    diameter = min(wanted, _fits(cells, across, down))
+    pitch = diameter * draw.uniform(1.08, 1.45)
+    if wide:
+        pitch = min(pitch, (across - diameter) / wide)
+    if high:
+        pitch = min(pitch, (down - diameter) / high)
+    free_x = (across - diameter - pitch * wide) / 2
+    free_y = (down - diameter - pitch * high) / 2
     # a group stays near the middle of its box, or "left" would look like "top"
     middle_x = (box[0] + box[2]) / 2 * width + draw.uniform(-1, 1) * min(free_x, 0.08 * width)
     middle_y = (box[1] + box[3]) / 2 * height + draw.uniform(-1, 1) * min(free_y, 0.08 * height)
@@ -90,7 +108,7 @@ def _place(
                 middle_x + x * pitch,
                 middle_y + y * pitch,
                 diameter * draw.uniform(0.96, 1.0),
-                draw.uniform(-10, 10),
+                draw.uniform(-7, 7),
             )
         )
     return placed

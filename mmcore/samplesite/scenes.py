@@ -20,8 +20,8 @@ MOODS = ("happy", "sad", "neutral")
 OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 SENTIMENTS = {"happy": "positive", "sad": "negative", "neutral": "neutral"}
 
-# width : height, with weights; never beyond 1.6 so that a square thumbnail stays readable
-_ASPECTS = ((1.0, 40), (1.25, 20), (0.8, 15), (4 / 3, 12), (0.75, 6), (1.5, 7))
+# width : height, with weights; close to 1 so that a square thumbnail stays readable
+_ASPECTS = ((1.0, 45), (1.2, 22), (0.85, 18), (4 / 3, 10), (0.8, 5))
 _FORMATS = (("jpeg", 70), ("png", 15), ("webp", 15))
 
 
@@ -134,9 +134,7 @@ def _scene(seed: int, index: int, main: Group) -> Scene:
     background = draw.choice(BACKGROUNDS)
     width, height, image_format = _canvas(draw)
     name = f"s{index:05d}"
-    return Scene(
-        name, index, main, companion, face, background, width, height, image_format, seed
-    )
+    return Scene(name, index, main, companion, face, background, width, height, image_format, seed)
 
 
 @lru_cache(maxsize=8)

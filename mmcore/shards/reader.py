@@ -168,9 +168,7 @@ def _shards(dataset: Dataset, split: str) -> Iterator[_Shard]:
         yield _Shard(dataset, i, name.tar, index.samples)
 
 
-def _samples(
-    file: BinaryIO, name: str, on_problem: OnProblem, end: int | None
-) -> Iterator[Sample]:
+def _samples(file: BinaryIO, name: str, on_problem: OnProblem, end: int | None) -> Iterator[Sample]:
     key, members = "", dict[str, bytes]()
     for next_key, extension, content in _files(file, name, on_problem, end):
         if members and next_key != key:

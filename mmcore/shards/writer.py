@@ -53,9 +53,7 @@ def pack_shard(name: ShardName, samples: list[Sample]) -> tuple[bytes, bytes]:
     for i, sample in enumerate(ordered):
         start, stop = int(bounds[3 * i]), int(bounds[3 * i + 3])
         digest = hashlib.sha256(view[start:stop]).hexdigest()
-        entries.append(
-            SampleEntry(key=sample.key, offset=start, size=stop - start, sha256=digest)
-        )
+        entries.append(SampleEntry(key=sample.key, offset=start, size=stop - start, sha256=digest))
     index = ShardIndex(tar=name.tar, bytes=len(tar), samples=entries)
     return tar, dump_index(index)
 

@@ -1,0 +1,141 @@
+"""A batch of raw images to two tables: what was measured, and what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mmcore.clean import attributes
+from mmcore.clean.images import Header, Normalized, PixelPolicy, Refused, normalize, open_image
+
+MEASURED = pa.schema(
+    [
+        ("sha256", pa.string()),
+        ("outcome", pa.string()),  # `ok`, or the reason why there are no pixels
+        ("detail", pa.string()),  # the decoder's own words
+        ("format", pa.string()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("aspect", pa.float32()),
+        ("bytes", pa.int64()),
+        ("entropy", pa.float32()),
+        ("sharpness", pa.float32()),
+        ("saturation", pa.float32()),
+        ("deviation", pa.float32()),
+        ("animated", pa.bool_()),
+        ("phash", pa.uint64()),
+        ("thumb", pa.binary(attributes.THUMB * attributes.THUMB * 3)),
+        ("pixels", pa.string()),  # SHA-256 of the stored JPEG: equal pixels, equal digest
+        ("url", pa.string()),
+    ]
+)
+NORMALIZED = pa.schema([("sha256", pa.string()), ("image", pa.binary())])
+
+
+@dataclass
+class _Batch:
+    """Per-image results, in the order of the rows; `decoded` are the rows that have pixels."""
+
+    outcome: list[str] = field(default_factory=list)
+    detail: list[str | None] = field(default_factory=list)
+    headers: list[Header | None] = field(default_factory=list)
+    sizes: list[tuple[int, int] | None] = field(default_factory=list)
+    decoded: list[int] = field(default_factory=list)
+    jpegs: list[bytes] = field(default_factory=list)
+    miniatures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    sharpness: list[float] = field(default_factory=list)
+    grey_histograms: list[list[int]] = field(default_factory=list)
+    rgb_histograms: list[list[int]] = field(default_factory=list)
+
+    def refuse(self, refused: Refused, header: Header | None) -> None:
+        """Record an image without pixels; a header that could be read is kept."""
+        self.outcome.append(refused.reason)
+        self.detail.append(refused.detail)
+        self.headers.append(header)
+        self.sizes.append((header.width, header.height) if header else None)
+
+    def accept(self, header: Header, image: Normalized) -> None:
+        """Record a decoded image and drop its pixels."""
+        self.decoded.append(len(self.outcome))
+        self.outcome.append("ok")
+        self.detail.append(None)
+        self.headers.append(header)
+        self.sizes.append((image.width, image.height))
+        grey = image.pixels.convert("L")
+        self.jpegs.append(image.jpeg)
+        self.miniatures.append(attributes.miniature(image.pixels))
+        self.sharpness.append(attributes.sharpness(np.asarray(grey)))
+        self.grey_histograms.append(grey.histogram())
+        self.rgb_histograms.append(image.pixels.histogram())
+
+
+def measure(raw: pa.Table, policy: PixelPolicy) -> tuple[pa.Table, pa.Table]:
+    """Raw rows (`sha256, image, bytes, url`) to a MEASURED row each and a NORMALIZED row for each
+    that could be decoded, in the same order. Bad images become outcomes, never exceptions."""
+    batch = _Batch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # decoders warn about what the outcome column says anyway
+        for data in raw["image"]:
+            _look_at(data.as_py(), policy, batch)
+    measured = _measured(raw, batch)
+    keys = raw["sha256"].take(pa.array(batch.decoded, pa.int64()))
+    stored = pa.table([keys, pa.array(batch.jpegs, pa.binary())], schema=NORMALIZED)
+    return measured, stored
+
+
+def _look_at(data: bytes, policy: PixelPolicy, batch: _Batch) -> None:
+    header = None
+    try:
+        image, header = open_image(data)
+        batch.accept(header, normalize(image, header, policy))
+    except Refused as refused:
+        batch.refuse(refused, header)
+
+
+def _measured(raw: pa.Table, batch: _Batch) -> pa.Table:
+    n = raw.num_rows
+    minis = np.array(batch.miniatures, dtype=np.uint8).reshape(-1, *(attributes.MINIATURE,) * 2, 3)
+    grey = np.array(batch.grey_histograms, dtype=np.int64).reshape(-1, 256)
+    rgb = np.array(batch.rgb_histograms, dtype=np.int64).reshape(-1, 3, 256)
+    small = attributes.thumbs(minis)
+    width = pa.array([size and size[0] for size in batch.sizes], pa.int64())
+    height = pa.array([size and size[1] for size in batch.sizes], pa.int64())
+
+    def spread(values: npt.NDArray[np.generic] | list[object], kind: pa.DataType) -> pa.Array:
+        """Values of the decoded rows, null on the others."""
+        where = np.full(n, -1, dtype=np.int64)
+        where[batch.decoded] = np.arange(len(batch.decoded))
+        rows = pa.array(where, mask=where < 0)
+        return pa.array(values, kind).take(rows)
+
+    columns = {
+        "sha256": raw["sha256"],
+        "outcome": pa.array(batch.outcome, pa.string()),
+        "detail": pa.array(batch.detail, pa.string()),
+        "format": pa.array([h and h.format for h in batch.headers], pa.string()),
+        "width": width,
+        "height": height,
+        "aspect": _aspect(batch.sizes),
+        "bytes": raw["bytes"],
+        "entropy": spread(attributes.entropy(grey), pa.float32()),
+        "sharpness": spread(np.array(batch.sharpness, dtype=np.float32), pa.float32()),
+        "saturation": spread(attributes.saturation(minis), pa.float32()),
+        "deviation": spread(attributes.deviation(rgb), pa.float32()),
+        "animated": pa.array([h and h.animated for h in batch.headers], pa.bool_()),
+        "phash": spread(attributes.phash(minis), pa.uint64()),
+        "thumb": spread([t.tobytes() for t in small], MEASURED.field("thumb").type),
+        "pixels": spread([hashlib.sha256(j).hexdigest() for j in batch.jpegs], pa.string()),
+        "url": raw["url"],
+    }
+    return pa.table(columns, schema=MEASURED)
+
+
+def _aspect(sizes: list[tuple[int, int] | None]) -> pa.Array:
+    """Longer side over shorter side, so 1 is square and 3 is long, whichever way it lies."""
+    ratios = [max(s) / min(s) if s and min(s) > 0 else None for s in sizes]
+    return pa.array(ratios, pa.float32())

@@ -1,0 +1,332 @@
+"""Crawl one host: discover its pages wave by wave, fetch its images beside.
+
+A wave is all pages that the wave before led to, so depth, limits and what is found are the same
+however fast each page answers. Images are fetched whenever no page waits. Robots, rate, connections
+and pauses of the host are kept here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from mmcore.crawl.charset import decode_page
+from mmcore.crawl.consent import header_directives, refusal
+from mmcore.crawl.extract import Page, extract_page
+from mmcore.crawl.fetch import Answer, Fetcher
+from mmcore.crawl.findings import Findings, Stored
+from mmcore.crawl.gate import Gate, Politeness
+from mmcore.crawl.outcomes import Outcome, outcome_of
+from mmcore.crawl.robots_cache import RobotsCache
+from mmcore.crawl.sniff import image_type, looks_like_html
+from mmcore.crawl.spill import Spill
+from mmcore.crawl.urls import host_of, resolve_or_none
+from mmcore.crawl.work import HostJob, ImageLead, PageLead, Scope
+
+_HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+_PAGE_ACCEPT = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1"
+_IMAGE_ACCEPT = "image/*,*/*;q=0.1"
+_PAGE, _IMAGE = 0, 1
+
+
+@dataclass(frozen=True)
+class HostLimits:
+    """Bounds of a host's crawl. Sizes in bytes."""
+
+    agent: str = "mmcorebot"
+    connections: int = 8
+    max_redirects: int = 10
+    max_page_bytes: int = 8 << 20
+    max_image_bytes: int = 32 << 20
+
+
+@dataclass
+class _Job:
+    lead: PageLead | ImageLead
+    rank: int
+    attempts: int = 0
+
+
+class HostCrawl:
+    """The crawl of one host. `run` returns when nothing is left to do."""
+
+    def __init__(
+        self,
+        job: HostJob,
+        scopes: Sequence[Scope],
+        fetcher: Fetcher,
+        limits: HostLimits,
+        politeness: Politeness,
+        findings: Findings,
+        spill: Spill,
+    ) -> None:
+        self._job, self._scopes, self._limits = job, scopes, limits
+        self._fetcher, self._found, self._spill = fetcher, findings, spill
+        self._gate = Gate(politeness, job.host)
+        self._robots = RobotsCache(fetcher, self._gate, limits.agent, findings.note, job.robots)
+        self._queue: asyncio.PriorityQueue[tuple[int, int, _Job]] = asyncio.PriorityQueue()
+        self._pages_seen = set(job.known)
+        self._images_seen: set[str] = set()
+        self._requested = dict(job.requested)
+        self._wave: dict[int, list[PageLead]] = {}
+        self._open_pages = self._open = self._rank = 0
+        self._done = asyncio.Event()
+
+    async def run(self) -> None:
+        """Do the job; every URL of it has an outcome in the findings afterwards."""
+        self._plan(list(self._job.pages))
+        for image in self._job.images:
+            self._want_image(image)
+        if self._open:
+            workers = [asyncio.ensure_future(self._work()) for _ in range(self._limits.connections)]
+            finished = asyncio.ensure_future(self._done.wait())
+            try:
+                await asyncio.wait([finished, *workers], return_when=asyncio.FIRST_COMPLETED)
+                for worker in workers:
+                    if worker.done():
+                        worker.result()  # a worker only ends by an error: let it be seen
+            finally:
+                for task in (finished, *workers):
+                    task.cancel()
+                await asyncio.gather(finished, *workers, return_exceptions=True)
+        self._found.visited |= self._pages_seen
+        self._found.requested[self._job.host] = self._requested
+        self._found.robots |= self._robots.files
+
+    async def _work(self) -> None:
+        while True:
+            kind, _, job = await self._queue.get()
+            self._found.queued -= 1
+            again = await (self._page(job) if kind == _PAGE else self._image(job))
+            if again is None:
+                self._finish(kind)
+            else:
+                asyncio.get_running_loop().call_later(again, self._put, kind, job)
+
+    def _put(self, kind: int, job: _Job) -> None:
+        self._found.queued += 1
+        self._queue.put_nowait((kind, job.rank, job))
+
+    def _finish(self, kind: int) -> None:
+        if kind == _PAGE:
+            self._open_pages -= 1
+            if self._open_pages == 0:
+                leads = [lead for rank in sorted(self._wave) for lead in self._wave[rank]]
+                self._wave = {}
+                self._plan(leads)
+        self._open -= 1
+        if self._open == 0:
+            self._done.set()
+
+    # -- planning: runs between waves, in the order in which links stand on the pages --
+
+    def _plan(self, leads: list[PageLead]) -> None:
+        for lead in leads:
+            if lead.url in self._pages_seen:
+                continue
+            self._pages_seen.add(lead.url)
+            if lead.url in self._images_seen:  # shown as an image somewhere: one GET is enough
+                continue
+            if self._beyond_limits(lead):
+                self._found.note(Outcome(lead.url, "page", "limit_reached"))
+                continue
+            self._requested[lead.scope] = self._requested.get(lead.scope, 0) + 1
+            self._open_pages += 1
+            self._enqueue(_PAGE, lead)
+
+    def _beyond_limits(self, lead: PageLead) -> bool:
+        scope = self._scopes[lead.scope]
+        if scope.max_depth is not None and lead.depth > scope.max_depth:
+            return True
+        requested = self._requested.get(lead.scope, 0)
+        return scope.max_pages is not None and requested >= scope.max_pages
+
+    def _want_image(self, lead: ImageLead) -> None:
+        self._found.refer("image", lead.url, lead.referrer)
+        if lead.url not in self._images_seen:
+            self._images_seen.add(lead.url)
+            self._enqueue(_IMAGE, lead)
+
+    def _enqueue(self, kind: int, lead: PageLead | ImageLead) -> None:
+        self._open += 1
+        self._rank += 1
+        self._put(kind, _Job(lead, self._rank))
+
+    # -- one request --
+
+    async def _permitted(self, url: str, kind: str) -> bool:
+        """Whether the URL may be requested; if not, its outcome is noted."""
+        robots = await self._robots.of(url)
+        if robots.failure:
+            self._found.note(Outcome(url, kind, robots.failure))
+        elif not robots.allows(url, self._limits.agent):
+            self._found.note(Outcome(url, kind, "robots_disallowed"))
+        elif self._gate.parked:
+            self._found.note(Outcome(url, kind, "host_parked"))
+        else:
+            return True
+        return False
+
+    async def _get(self, job: _Job, kind: str, accept: str, most: int) -> Answer | float:
+        """The final answer, or the seconds to wait before the next attempt."""
+        wanted = _page_wanted if kind == "page" else _image_wanted
+        await self._gate.turn()
+        job.attempts += 1
+        self._found.requests += 1
+        answer = await self._fetcher.get(job.lead.url, accept, most, wanted)
+        delay = self._gate.retry_delay(answer, job.attempts)
+        return answer if delay is None else delay
+
+    # -- pages --
+
+    async def _page(self, job: _Job) -> float | None:
+        lead = job.lead
+        assert isinstance(lead, PageLead)
+        self._found.refer("page", lead.url, lead.referrer)
+        if not await self._permitted(lead.url, "page"):
+            return None
+        answer = await self._get(job, "page", _PAGE_ACCEPT, self._limits.max_page_bytes)
+        if isinstance(answer, float):
+            return answer
+        if answer.reason == "redirected":
+            self._redirect_page(lead, job, answer)
+        elif answer.reason == "ok":
+            self._read_page(lead, job, answer)
+        else:
+            self._found.note(outcome_of(answer, "page", answer.reason, job.attempts))
+        return None
+
+    def _redirect_page(self, lead: PageLead, job: _Job, answer: Answer) -> None:
+        target = resolve_or_none(lead.url, answer.location)
+        reason = "redirected" if target else "invalid_url"
+        self._found.note(outcome_of(answer, "page", reason, job.attempts, redirect=target))
+        if target is None or lead.hops >= self._limits.max_redirects:
+            return
+        onward = replace(lead, url=target, hops=lead.hops + 1, referrer=lead.url)
+        self._follow_page(onward, job.rank, is_start=lead.depth == 0)
+
+    def _follow_page(self, lead: PageLead, rank: int, is_start: bool) -> None:
+        """Queue a page for the next wave, or hand it over where another host serves it."""
+        covered = self._scopes[lead.scope].covers(lead.url)
+        local = host_of(lead.url) == self._job.host
+        if local and covered:
+            if lead.url not in self._pages_seen:
+                self._found.refer("page", lead.url, lead.referrer)
+                self._wave.setdefault(rank, []).append(lead)
+        elif covered or (is_start and not local):
+            # A start that moved takes its source along: example.org -> www.example.org.
+            known = self._found.foreign_pages.get(lead.url)
+            if known is None or _lead_order(lead) < _lead_order(known):
+                self._found.foreign_pages[lead.url] = lead
+        elif not any(scope.covers(lead.url) for scope in self._scopes):
+            self._found.note_unless_known(Outcome(lead.url, "page", "out_of_scope"), lead.referrer)
+
+    def _read_page(self, lead: PageLead, job: _Job, answer: Answer) -> None:
+        text, codec = decode_page(answer.body, answer.content_type)
+        agent = self._limits.agent
+        page = extract_page(text, lead.url, codec, answer.language, agent)
+        directives = page.directives | header_directives(answer.x_robots_tag, agent)
+        refused = refusal(directives)
+        self._found.note(outcome_of(answer, "page", refused or "ok", job.attempts))
+        for kind, written in page.invalid:
+            self._found.refer(kind, written, lead.url)
+            self._found.note(Outcome(written, kind, "invalid_url"))
+        if refused:
+            self._withhold(page, refused, lead.url)
+        else:
+            self._keep_references(lead, page, answer)
+        if "nofollow" not in directives:
+            for url in page.links:
+                link = PageLead(url, lead.scope, lead.depth + 1, referrer=lead.url)
+                self._follow_page(link, job.rank, is_start=False)
+
+    def _withhold(self, page: Page, refused: str, page_url: str) -> None:
+        for reference in page.references:
+            known = self._found.withheld.get(reference.image_url, refused)
+            self._found.withheld[reference.image_url] = min(known, refused)  # noai before noindex
+            self._found.refer("withheld", reference.image_url, page_url)
+
+    def _keep_references(self, lead: PageLead, page: Page, answer: Answer) -> None:
+        """Keep the page's references and ask for their images."""
+        if not page.references:
+            return
+        kept = replace(page, links=())  # only its images matter from here on
+        header = ", ".join(answer.x_robots_tag) or None
+        self._found.pages[lead.url] = self._spill.append(pickle.dumps((kept, header)))
+        allow_foreign = self._scopes[lead.scope].foreign_images
+        for reference in page.references:
+            image = ImageLead(reference.image_url, referrer=lead.url)
+            if host_of(image.url) == self._job.host:
+                self._want_image(image)
+            elif allow_foreign:
+                self._hand_over_image(image)
+            else:
+                self._found.note_unless_known(Outcome(image.url, "image", "out_of_scope"), lead.url)
+
+    def _hand_over_image(self, lead: ImageLead) -> None:
+        self._found.refer("image", lead.url, lead.referrer)
+        known = self._found.foreign_images.get(lead.url)
+        if known is None or lead.hops < known.hops:
+            self._found.foreign_images[lead.url] = lead
+
+    # -- images --
+
+    async def _image(self, job: _Job) -> float | None:
+        lead = job.lead
+        assert isinstance(lead, ImageLead)
+        if not await self._permitted(lead.url, "image"):
+            return None
+        answer = await self._get(job, "image", _IMAGE_ACCEPT, self._limits.max_image_bytes)
+        if isinstance(answer, float):
+            return answer
+        if answer.reason == "redirected":
+            self._redirect_image(lead, job, answer)
+        elif answer.reason == "ok":
+            self._keep_image(job, answer)
+        else:
+            self._found.note(outcome_of(answer, "image", answer.reason, job.attempts))
+        return None
+
+    def _redirect_image(self, lead: ImageLead, job: _Job, answer: Answer) -> None:
+        target = resolve_or_none(lead.url, answer.location)
+        reason = "redirected" if target else "invalid_url"
+        self._found.note(outcome_of(answer, "image", reason, job.attempts, redirect=target))
+        if target is None or lead.hops >= self._limits.max_redirects:
+            return
+        onward = ImageLead(target, lead.hops + 1, lead.referrer)
+        if host_of(target) == self._job.host:
+            self._want_image(onward)
+        else:
+            self._hand_over_image(onward)
+
+    def _keep_image(self, job: _Job, answer: Answer) -> None:
+        refused = refusal(header_directives(answer.x_robots_tag, self._limits.agent))
+        kind = image_type(answer.body[:1024], answer.media_type)
+        reason = refused or ("ok" if kind else "wrong_content_type")
+        outcome = outcome_of(answer, "image", reason, job.attempts)
+        if reason != "ok" or kind is None:
+            self._found.note(outcome)
+            return
+        digest = hashlib.sha256(answer.body).hexdigest()
+        self._found.note(replace(outcome, sha256=digest))
+        if digest not in self._found.bodies:
+            self._found.bodies[digest] = self._spill.append(answer.body)
+        header = ", ".join(answer.x_robots_tag) or None
+        verdict = self._robots.known(answer.url).verdict
+        self._found.images[answer.url] = Stored(digest, kind, verdict, header, datetime.now(UTC))
+
+
+def _lead_order(lead: PageLead) -> tuple[int, int, int, str]:
+    return (lead.depth, lead.hops, lead.scope, lead.referrer or "")
+
+
+def _page_wanted(head: bytes, declared: str) -> bool:
+    return declared in _HTML_TYPES if declared else looks_like_html(head)
+
+
+def _image_wanted(head: bytes, declared: str) -> bool:
+    return image_type(head, declared) is not None

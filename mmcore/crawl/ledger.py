@@ -1,0 +1,204 @@
+"""The driver's books of a crawl: parts, small tables, what is still to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+from mmcore.crawl.outcomes import Outcome, count_reasons
+from mmcore.crawl.redirects import follow
+from mmcore.crawl.robots import RobotsFile
+from mmcore.crawl.rows import with_redirects
+from mmcore.crawl.schemas import IMAGES
+from mmcore.crawl.unit import PART_STRIDE, Unit, UnitResult
+from mmcore.crawl.urls import host_of
+from mmcore.crawl.work import HostJob, ImageLead, PageLead, Scope
+from mmcore.lake import Part
+
+_ADVICE = {
+    "private_address": "its address is private: set allow_private: true if the site is yours",
+    "robots_disallowed": "its robots.txt keeps crawlers out, or could not be read",
+    "dns_error": "the host name does not resolve: check its spelling",
+    "connection_error": "the host does not answer: check the address and the port",
+    "timeout": "the host is too slow: raise crawl.timeout_seconds",
+    "wrong_content_type": "it is not an HTML page",
+    "redirect_loop": "it only redirects in a circle",
+}
+
+
+@dataclass
+class Ledger:
+    """Everything the driver keeps of a crawl; never bytes."""
+
+    references: list[Part] = field(default_factory=list)
+    raw: dict[int, tuple[Part, list[str]]] = field(default_factory=dict)
+    """By part index: the part and the sha256 of its rows."""
+    raw_urls: dict[int, dict[str, str]] = field(default_factory=dict)
+    """By unit: sha256 -> URL it is stored under."""
+    outcomes: list[Part] = field(default_factory=list)
+    crawled: list[Part] = field(default_factory=list)
+    images: list[pa.Table] = field(default_factory=list)
+    redirects: dict[str, dict[str, str]] = field(default_factory=lambda: {"page": {}, "image": {}})
+    """By kind: redirecting URL -> target."""
+    open: list[Outcome] = field(default_factory=list)
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
+    page_reasons: dict[str, tuple[str, str | None]] = field(default_factory=dict)
+    known_pages: set[str] = field(default_factory=set)
+    known_images: set[str] = field(default_factory=set)
+    requested: dict[str, dict[int, int]] = field(default_factory=dict)
+    robots: dict[str, dict[str, RobotsFile]] = field(default_factory=dict)
+    """By host, then origin."""
+    units: int = 0
+
+    def deal(
+        self, pages: list[PageLead], images: list[ImageLead], hosts_per_task: int
+    ) -> list[Unit]:
+        """Hosts in name order, `hosts_per_task` to a unit: the same hosts, the same units."""
+        self.known_images |= {image.url for image in images}
+        page_leads: dict[str, list[PageLead]] = {}
+        image_leads: dict[str, list[ImageLead]] = {}
+        for page in pages:
+            page_leads.setdefault(host_of(page.url), []).append(page)
+        for image in images:
+            image_leads.setdefault(host_of(image.url), []).append(image)
+        known: dict[str, set[str]] = {}
+        for url in self.known_pages:
+            known.setdefault(host_of(url), set()).add(url)
+        jobs = [
+            HostJob(
+                host,
+                tuple(page_leads.get(host, ())),
+                tuple(image_leads.get(host, ())),
+                frozenset(known.get(host, ())),
+                self.robots.get(host, {}),
+                self.requested.get(host, {}),
+            )
+            for host in sorted(page_leads.keys() | image_leads.keys())
+        ]
+        starts = range(0, len(jobs), hosts_per_task)
+        groups = [tuple(jobs[start : start + hosts_per_task]) for start in starts]
+        units = [Unit(self.units + number, group) for number, group in enumerate(groups)]
+        self.units += len(units)
+        return units
+
+    def enter(self, result: UnitResult) -> None:
+        """Add a unit's result to the books."""
+        self.enter_raw(result.index, result.raw, result.raw_keys, result.raw_urls)
+        self.references += result.references
+        self.outcomes += result.outcomes
+        self.images.append(result.images)
+        for (kind, url), target in result.redirects.items():
+            self.redirects[kind][url] = target
+        self.open += result.open
+        self.reasons += result.reasons
+        self.page_reasons |= result.page_reasons
+        self.known_pages |= result.visited
+        self.known_images |= result.asked_images
+        self.requested |= result.requested
+        for origin, file in result.robots.items():
+            self.robots.setdefault(host_of(origin), {})[origin] = file
+
+    def enter_raw(
+        self, unit: int, parts: list[Part], keys: list[list[str]], urls: dict[str, str]
+    ) -> None:
+        """Note the parts of raw that a unit wrote."""
+        for number, entry in enumerate(zip(parts, keys, strict=True)):
+            self.raw[unit * PART_STRIDE + number] = entry
+        self.raw_urls[unit] = urls
+
+    def new_pages(self, results: list[UnitResult], scopes: list[Scope]) -> list[PageLead]:
+        """Pages that units handed over and nobody visited. A start that moved widens its scope."""
+        leads = [lead for result in results for lead in result.foreign_pages]
+        leads.sort(key=lambda p: (p.depth, p.hops, p.scope, p.url, p.referrer or ""))
+        new: dict[str, PageLead] = {}
+        for lead in leads:
+            scope = scopes[lead.scope]
+            if host_of(lead.url) not in scope.hosts:
+                scopes[lead.scope] = replace(scope, hosts=scope.hosts | {host_of(lead.url)})
+            if lead.url in self.known_pages or lead.url in new:
+                continue
+            if scopes[lead.scope].covers(lead.url):
+                new[lead.url] = lead
+            else:
+                self.open.append(Outcome(lead.url, "page", "out_of_scope", referrer=lead.referrer))
+        return list(new.values())
+
+    def new_images(self, results: list[UnitResult]) -> list[ImageLead]:
+        """Images that units handed over and nobody asked for, each with its first referrer."""
+        leads = [lead for result in results for lead in result.foreign_images]
+        new: dict[str, ImageLead] = {}
+        for lead in sorted(leads, key=lambda i: (i.url, i.referrer or "")):
+            if lead.url not in self.known_images:
+                known = new.get(lead.url, lead)
+                new[lead.url] = replace(known, hops=min(known.hops, lead.hops))
+        return list(new.values())
+
+    def start_problem(self, url: str) -> str | None:
+        """Why a start page, followed through its redirects, could not be read; None if it was."""
+        pages = self.redirects["page"]
+        reason, detail = self.page_reasons.get(url, ("redirected", None))
+        if reason == "redirected" and url in pages:
+            end = follow(url, pages, len(pages)).end
+            reason, detail = self.page_reasons.get(end, (reason, detail))
+        if reason in ("ok", "noindex", "noai"):
+            return None
+        advice = _ADVICE.get(reason) or detail or "check the address"
+        return f"{url} gave {reason} ({advice})"
+
+    def settle_open(self, max_redirects: int) -> list[Outcome]:
+        """Decide the outcomes that took more than one unit to know, and count them."""
+        settled: dict[tuple[str, str], Outcome] = {}
+        for outcome in self.open:
+            if outcome.reason == "redirected":
+                chain = follow(outcome.url, self.redirects[outcome.kind], max_redirects)
+                outcome = replace(outcome, reason=chain.reason)
+            elif outcome.kind == "image" and outcome.url in self.known_images:
+                # Another page gave freely what this one withheld: it has an outcome already.
+                if outcome.reason in ("noai", "noindex") and outcome.status is None:
+                    continue
+            elif outcome.reason == "out_of_scope" and outcome.url in self.known_pages:
+                continue
+            settled[(outcome.kind, outcome.url)] = outcome
+        self.reasons += count_reasons(settled.values())
+        return list(settled.values())
+
+    def stored_images(self) -> pa.Table:
+        """Stored images by every URL that leads to them, through redirects too (IMAGES)."""
+        table = pa.concat_tables([IMAGES.empty_table(), *self.images])
+        targets = self.redirects["image"]
+        ends = {url: follow(url, targets, len(targets)).end for url in targets}
+        return with_redirects(table.combine_chunks(), ends).combine_chunks()
+
+    def duplicates(self) -> dict[int, list[str]]:
+        """Part index of raw -> sha256 that another unit stores under a smaller URL."""
+        owner: dict[str, tuple[str, int]] = {}
+        for unit, urls in self.raw_urls.items():
+            for sha, url in urls.items():
+                owner[sha] = min(owner.get(sha, (url, unit)), (url, unit))
+        found = {
+            index: [key for key in keys if owner[key][1] != index // PART_STRIDE]
+            for index, (_, keys) in self.raw.items()
+        }
+        return {index: keys for index, keys in found.items() if keys}
+
+    def funnel(self) -> dict[str, int]:
+        """What became of the URLs, in the order of the work."""
+        return {
+            "urls": sum(self.reasons.values()),
+            "pages": self.reasons[("page", "ok")],
+            "images_asked": sum(n for (kind, _), n in self.reasons.items() if kind == "image"),
+            "images_stored": self.reasons[("image", "ok")],
+            "distinct_images": sum(part.rows for part, _ in self.raw.values()),
+            "occurrences": sum(part.rows for part in self.crawled),
+        }
+
+    def reasons_by_kind(self) -> dict[str, dict[str, int]]:
+        """kind -> reason -> how many URLs."""
+        kinds: Iterable[str] = sorted({kind for kind, _ in self.reasons})
+        return {
+            kind: {reason: n for (k, reason), n in sorted(self.reasons.items()) if k == kind}
+            for kind in kinds
+        }

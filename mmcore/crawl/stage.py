@@ -1,0 +1,311 @@
+"""Crawl: from sources to `crawled`, `references`, `raw` and `outcomes`.
+
+A crawl goes in waves. In each, hosts are dealt out to units, a unit is one Ray task, and each host
+is in one unit only, so its politeness is kept in one place. A unit writes what it found and returns
+what it may not fetch itself: images on other hosts, pages of a source's other hosts. These are the
+next wave. When nothing is left, references are joined with the images that were stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
+
+from mmcore import __version__
+from mmcore.cluster import map_parts, post, say
+from mmcore.crawl.fetch import FetchLimits
+from mmcore.crawl.folder import (
+    Block,
+    Member,
+    crawled_rows_table,
+    folder_blocks,
+    read_block,
+    tar_members,
+)
+from mmcore.crawl.gate import Politeness
+from mmcore.crawl.host import HostLimits
+from mmcore.crawl.ledger import Ledger
+from mmcore.crawl.outcomes import Outcome
+from mmcore.crawl.rows import crawled_table, raw_tables
+from mmcore.crawl.schemas import (
+    CRAWLED,
+    CRAWLED_VOLATILE,
+    OUTCOMES,
+    OUTCOMES_VOLATILE,
+    RAW,
+    REFERENCES,
+)
+from mmcore.crawl.sources import FolderSource, SiteSource
+from mmcore.crawl.unit import (
+    PART_STRIDE,
+    Settings,
+    Unit,
+    UnitResult,
+    Writers,
+    crawl_unit,
+    write_outcomes,
+)
+from mmcore.crawl.urls import host_name, host_of
+from mmcore.crawl.work import ImageLead, PageLead, Scope
+from mmcore.errors import UserError
+from mmcore.lake import Dataset, DatasetWriter, Lake, Part
+
+PRODUCT = "mmcorebot"
+"""The name robots.txt and X-Robots-Tag may address the crawler by."""
+
+
+class Config(BaseModel):
+    """How the crawler behaves towards hosts, and where it stops."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    contact: str | None = Field(
+        None,
+        description="URL or e-mail address sent in the User-Agent, so that owners can reach you.",
+    )
+    connections_per_host: int = Field(8, ge=1, le=64, description="Open connections to one host.")
+    requests_per_second: float | None = Field(
+        20.0, gt=0, description="Most requests a second to one host; null: no limit."
+    )
+    timeout_seconds: float = Field(60.0, gt=0, description="Deadline of one request, all in all.")
+    connect_seconds: float = Field(10.0, gt=0, description="Deadline to connect.")
+    idle_seconds: float = Field(15.0, gt=0, description="Longest silence inside an answer.")
+    attempts: int = Field(4, ge=1, le=10, description="Requests for one URL before giving up.")
+    backoff_seconds: float = Field(1.0, ge=0, description="First wait after a failure; it doubles.")
+    max_retry_after_seconds: float = Field(
+        120.0, ge=0, description="Longest Retry-After that is waited for."
+    )
+    park_after: int = Field(
+        20, ge=1, description="Failures in a row after which a host is left alone."
+    )
+    max_redirects: int = Field(10, ge=0, le=50, description="Redirects followed for one URL.")
+    max_page_mb: float = Field(8.0, gt=0, description="Largest page, decompressed.")
+    max_image_mb: float = Field(32.0, gt=0, description="Largest image file.")
+    hosts_per_task: int = Field(8, ge=1, description="Hosts that share one Ray task.")
+    rows_per_part: int = Field(256, ge=1, description="Most rows in a part of crawled and raw.")
+    part_mb: float = Field(128.0, gt=0, description="A part of raw ends at about this size.")
+
+
+def run(lake: Lake, day: str, config: Config, sources: list[SiteSource | FolderSource]) -> Dataset:
+    """Crawl the sources for `day` and commit `references`, `raw`, `outcomes`, then `crawled`.
+
+    Always asks the sources again: whether a site has changed is what a crawl finds out. An
+    unchanged site gives the same digests. Raises UserError where no source could be read at all.
+    """
+    writers = Writers(
+        lake.writer("references", day),
+        lake.writer("raw", day),
+        lake.writer("outcomes", day, volatile=OUTCOMES_VOLATILE),
+        lake.writer("crawled", day, volatile=CRAWLED_VOLATILE),
+    )
+    ledger = Ledger()
+    folders = [source for source in sources if isinstance(source, FolderSource)]
+    blocks = [block for f in folders for block in folder_blocks(f.path, config.rows_per_part)]
+    sites = [source for source in sources if isinstance(source, SiteSource)]
+    _crawl_sites(sites, config, writers, ledger)
+    _check_sources(sites, ledger, any_folder=bool(folders))
+    _read_folders(blocks, config, writers, ledger)
+    return _commit(writers, ledger, _recorded(config, sources), config.max_redirects)
+
+
+def _recorded(config: Config, sources: list[SiteSource | FolderSource]) -> dict[str, Any]:
+    return {
+        "crawl": config.model_dump(mode="json"),
+        "sources": [source.model_dump(mode="json") for source in sources],
+    }
+
+
+# -- sites --
+
+
+def _crawl_sites(sites: list[SiteSource], config: Config, writers: Writers, ledger: Ledger) -> None:
+    """Wave after wave until no unit leaves work for another host."""
+    scopes = [_scope(site) for site in sites]
+    settings = _settings(config, sites)
+    pages = [PageLead(url, index) for index, site in enumerate(sites) for url in site.start]
+    images: list[ImageLead] = []
+    while pages or images:
+        units = ledger.deal(pages, images, config.hosts_per_task)
+        fn = partial(_crawl_task, scopes=tuple(scopes), settings=settings, writers=writers)
+        results = map_parts(fn, units, description="crawl", unit="URLs")
+        for result in results:
+            ledger.enter(result)
+        pages = ledger.new_pages(results, scopes)
+        images = ledger.new_images(results)
+
+
+def _crawl_task(
+    unit: Unit, scopes: tuple[Scope, ...], settings: Settings, writers: Writers
+) -> UnitResult:
+    return crawl_unit(unit, scopes, settings, writers, partial(post, "crawl"))
+
+
+def _scope(site: SiteSource) -> Scope:
+    return Scope(
+        frozenset(host_of(url) for url in site.start),
+        site.path_prefix,
+        site.max_pages,
+        site.max_depth,
+        site.foreign_images,
+    )
+
+
+def _settings(config: Config, sites: list[SiteSource]) -> Settings:
+    contact = f" (+{config.contact})" if config.contact else ""
+    return Settings(
+        user_agent=f"{PRODUCT}/{__version__}{contact}",
+        fetch=FetchLimits(config.timeout_seconds, config.connect_seconds, config.idle_seconds),
+        host=HostLimits(
+            PRODUCT,
+            config.connections_per_host,
+            config.max_redirects,
+            int(config.max_page_mb * 2**20),
+            int(config.max_image_mb * 2**20),
+        ),
+        politeness=Politeness(
+            config.requests_per_second,
+            attempts=config.attempts,
+            backoff=config.backoff_seconds,
+            max_retry_after=config.max_retry_after_seconds,
+            park_after=config.park_after,
+        ),
+        private_hosts=frozenset(
+            host_name(url) for site in sites if site.allow_private for url in site.start
+        ),
+        rows_per_part=config.rows_per_part,
+        part_bytes=int(config.part_mb * 2**20),
+    )
+
+
+def _check_sources(sites: list[SiteSource], ledger: Ledger, any_folder: bool) -> None:
+    """UserError where nothing could be read; a line for each source that failed beside others."""
+    failed = []
+    for site in sites:
+        problems = [ledger.start_problem(url) for url in site.start]
+        if all(problems):
+            failed.append(problems[0])
+    if failed and len(failed) == len(sites) and not any_folder:
+        raise UserError("Nothing could be crawled: " + "; ".join(map(str, failed)) + ".")
+    for problem in failed:
+        say("crawl", f"source left out: {problem}")
+
+
+# -- folders --
+
+
+@dataclass(frozen=True)
+class _BlockResult:
+    rows: int
+    crawled: Part
+    raw: list[Part]
+    raw_keys: list[list[str]]
+    raw_urls: dict[str, str]
+    outcomes: list[Outcome]
+
+
+def _read_folders(blocks: list[Block], config: Config, writers: Writers, ledger: Ledger) -> None:
+    """Every block of lines is one task."""
+    members = {folder: tar_members(folder) for folder in {block.folder for block in blocks}}
+    numbered = [(ledger.units + number, block) for number, block in enumerate(blocks)]
+    ledger.units += len(blocks)
+    fn = partial(
+        _folder_task,
+        members=members,
+        writers=writers,
+        rows_per_part=config.rows_per_part,
+        part_bytes=int(config.part_mb * 2**20),
+    )
+    results = map_parts(fn, numbered, description="crawl", unit="records")
+    seen: dict[str, Outcome] = {}
+    for (index, _), result in zip(numbered, results, strict=True):
+        ledger.crawled.append(result.crawled)
+        ledger.enter_raw(index, result.raw, result.raw_keys, result.raw_urls)
+        for outcome in result.outcomes:
+            seen.setdefault(outcome.url, outcome)
+    ledger.open += seen.values()
+
+
+def _folder_task(
+    item: tuple[int, Block],
+    members: dict[str, dict[str, Member]],
+    writers: Writers,
+    rows_per_part: int,
+    part_bytes: int,
+) -> _BlockResult:
+    index, block = item
+    found = read_block(block, members[block.folder])
+    base = index * PART_STRIDE
+    first = {sha: (url, media) for sha, (url, media, _) in found.images.items()}
+    sizes = {sha: len(data) for sha, (_, _, data) in found.images.items()}
+    tables = raw_tables(first, lambda sha: found.images[sha][2], sizes, rows_per_part, part_bytes)
+    raw, keys = [], []
+    for number, table in enumerate(tables):
+        raw.append(writers.raw.write_table(base + number, table))
+        keys.append(table["sha256"].to_pylist())
+    crawled = writers.crawled.write_table(base, crawled_rows_table(found.crawled))
+    urls = {sha: url for sha, (url, _) in first.items()}
+    return _BlockResult(len(found.crawled), crawled, raw, keys, urls, found.outcomes)
+
+
+# -- the end --
+
+
+def _commit(
+    writers: Writers, ledger: Ledger, record: dict[str, Any], max_redirects: int
+) -> Dataset:
+    """Join references with what was stored, and make the four datasets visible, crawled last."""
+    base = ledger.units * PART_STRIDE
+    ledger.outcomes += write_outcomes(writers.outcomes, base, ledger.settle_open(max_redirects))
+    for index, keys in ledger.duplicates().items():
+        part, stored = ledger.raw[index]
+        smaller = _without(writers.raw, index, part, keys)
+        ledger.raw[index] = (smaller, [key for key in stored if key not in set(keys)])
+    join = partial(_join_task, images=ledger.stored_images(), writers=writers)
+    ledger.crawled += map_parts(join, ledger.references, description="crawl", unit="occurrences")
+    funnel = ledger.funnel()
+    metadata = {"funnel": funnel, "reasons": ledger.reasons_by_kind()}
+    raw = [part for part, _ in ledger.raw.values()]
+    parents = [
+        _close(writers.references, ledger.references, REFERENCES, [], record, metadata),
+        _close(writers.raw, raw, RAW, [], record, metadata),
+        _close(writers.outcomes, ledger.outcomes, OUTCOMES, [], record, metadata),
+    ]
+    say("crawl", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in funnel.items()))
+    return _close(writers.crawled, ledger.crawled, CRAWLED, parents, record, metadata)
+
+
+def _close(
+    writer: DatasetWriter,
+    parts: list[Part],
+    schema: pa.Schema,
+    parents: list[Dataset],
+    config: dict[str, Any],
+    metadata: dict[str, Any],
+) -> Dataset:
+    """Commit; a day without rows still has a part with the right columns."""
+    filled = [part for part in parts if part.rows]
+    if not filled:
+        filled = [writer.write_table(0, schema.empty_table())]
+    return writer.commit(filled, parents, config, metadata)
+
+
+def _without(writer: DatasetWriter, index: int, part: Part, dropped: list[str]) -> Part:
+    """A part of raw, written again without some rows."""
+    with writer.storage.open(f"{writer.folder}/{part.file}") as file:
+        table = pq.ParquetFile(file).read()
+    keep = pc.invert(pc.is_in(table["sha256"], pa.array(dropped, pa.string())))
+    return writer.write_table(index, table.filter(keep))
+
+
+def _join_task(part: Part, images: pa.Table, writers: Writers) -> Part:
+    source = writers.references
+    with source.storage.open(f"{source.folder}/{part.file}") as file:
+        references = pq.ParquetFile(file).read()
+    index = int(part.file.removeprefix("part-").removesuffix(".parquet"))
+    return writers.crawled.write_table(index, crawled_table(references, images))

@@ -1,0 +1,142 @@
+"""Captions of a cluster merged; what stands under too many clusters left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+CAPTION_ROLES = ("caption", "alt", "title")  # most telling first
+CAPTION = pa.struct(
+    [
+        ("text", pa.string()),
+        ("lang", pa.string()),
+        ("role", pa.string()),
+        ("count", pa.int32()),
+        ("page_url", pa.string()),
+    ]
+)
+COLUMNS = ["sha256", "role", "text", "lang", "page_url", "places", "kept"]
+
+
+def caption_rows(texts: pa.Table) -> pa.Table:
+    """The kept captions among `texts` rows, with their `key` and `role_rank`."""
+    wanted = pc.and_(texts["kept"], pc.is_in(texts["role"], pa.array(CAPTION_ROLES)))
+    rows = texts.filter(wanted).drop_columns(["kept"]).combine_chunks()
+    rank = pc.index_in(rows["role"], pa.array(CAPTION_ROLES))
+    return rows.append_column("key", text_key(rows["text"])).append_column("role_rank", rank)
+
+
+def text_key(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """What makes two texts the same: NFKC, case folded, one space for any, no stop at the end.
+
+    Arrow has no full case folding; sharp s and final sigma are the two that matter in practice.
+    """
+    keys = pc.utf8_lower(pc.utf8_normalize(texts, "NFKC"))
+    keys = pc.replace_substring(keys, "ß", "ss")
+    keys = pc.replace_substring(keys, "ς", "σ")
+    keys = pc.replace_substring_regex(keys, r"[\s\pZ]+", " ")
+    return pc.replace_substring_regex(keys, r"^ +|[ .。!…]+$", "")
+
+
+def key_hashes(keys: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.uint64]:
+    """64-bit hashes of the keys, the same in every process and on every machine."""
+    codes = (
+        keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
+    ).dictionary_encode()
+    distinct = pd.util.hash_array(codes.dictionary.to_numpy(zero_copy_only=False))
+    return distinct[codes.indices.to_numpy()]
+
+
+def widespread(
+    hashes: npt.NDArray[np.uint64], clusters: npt.NDArray[np.int64], most: int
+) -> npt.NDArray[np.uint64]:
+    """Hashes of the keys that stand under more than `most` distinct clusters, sorted."""
+    pairs = np.unique(np.rec.fromarrays([hashes, clusters]))
+    keys, counts = np.unique(pairs["f0"], return_counts=True)
+    return keys[counts > most]
+
+
+def merge(rows: pa.Table, clusters: npt.NDArray[np.int64], count: int) -> pa.Array:
+    """Captions of `count` clusters: list<CAPTION> [count], each key of a cluster once.
+
+    `rows` come from `caption_rows`, `clusters` says 0..count-1 for each. Of equal texts the most
+    telling role speaks, then the commonest spelling; `count` adds up the places of all. Lists go
+    from telling to less telling roles, from common to rare.
+    """
+    rows = rows.append_column("cluster", pa.array(clusters))
+    rows = rows.append_column("rare", pc.negate(rows["places"]))
+    ordered = _sort(rows, ["cluster", "key", "role_rank", "rare", "text", "page_url", "sha256"])
+    one = ordered.group_by(["cluster", "key"], use_threads=False).aggregate(
+        [
+            *((name, "first", _WITH_NULLS) for name in ("text", "lang", "role", "page_url")),
+            ("role_rank", "min"),
+            ("places", "sum"),
+        ]
+    )
+    one = one.append_column("rare", pc.negate(one["places_sum"]))
+    one = _sort(one, ["cluster", "role_rank_min", "rare", "text_first"])
+    captions = pa.StructArray.from_arrays(
+        [
+            one["text_first"].combine_chunks(),
+            one["lang_first"].combine_chunks(),
+            one["role_first"].combine_chunks(),
+            one["places_sum"].combine_chunks().cast(pa.int32()),
+            one["page_url_first"].combine_chunks(),
+        ],
+        fields=list(CAPTION),
+    )
+    sizes = np.bincount(one["cluster"].to_numpy(), minlength=count)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), captions)
+
+
+# An unknown language stays unknown: the language of another text must not slip in.
+_WITH_NULLS = pc.ScalarAggregateOptions(skip_nulls=False)
+
+
+def _sort(table: pa.Table, names: list[str]) -> pa.Table:
+    return table.sort_by([(name, "ascending") for name in names])
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Captions of some clusters: list<CAPTION> [C], how many in all, and how many left out."""
+
+    captions: pa.Array
+    kept: int
+    left_out: int
+
+
+def merge_all(
+    parts: Iterable[pa.Table],
+    keys: pa.Array,
+    owner: pa.Array,
+    count: int,
+    banned: npt.NDArray[np.uint64],
+) -> Merged:
+    """Merge the captions that `parts` of `texts` (with COLUMNS) hold about some images.
+
+    `keys` are image keys and `owner` the cluster 0..count-1 of each, or null. `banned` are hashes
+    of texts to leave out.
+    """
+    found = [_about(part, keys) for part in parts]
+    if not found:
+        return Merged(pa.array([[]] * count, pa.list_(CAPTION)), 0, 0)
+    rows = caption_rows(pa.concat_tables(found))
+    rows = rows.append_column("owner", owner.take(pc.index_in(rows["sha256"], keys)))
+    rows = rows.filter(pc.is_valid(rows["owner"]))
+    telling = ~np.isin(key_hashes(rows["key"]), banned)
+    kept = rows.filter(pa.array(telling))
+    captions = merge(kept.drop_columns(["owner"]), kept["owner"].to_numpy().astype(np.int64), count)
+    left_out = rows.filter(pa.array(~telling)).group_by(["owner", "key"]).aggregate([])
+    return Merged(captions, len(captions.values), left_out.num_rows)
+
+
+def _about(part: pa.Table, keys: pa.Array) -> pa.Table:
+    return part.filter(pc.is_in(part["sha256"], keys))

@@ -1,0 +1,86 @@
+"""Is a candidate pair one picture? Decided on 16x16 RGB thumbnails, where a hash sees only layout.
+
+A copy may be brighter or of more contrast: one gain and one offset, the same for all channels and
+within limits, are taken out first. What is left must be small on average and small in every place:
+a product in another colour, one object more or a smile turned down changes few cells, but these a
+lot. A place is a 2x2 block of cells with signed differences, so that edges which another resizer
+put a fraction of a cell elsewhere cancel out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+EDGE = 16
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_GAIN = (1 / 1.3, 1.3)
+_OFFSET = (-40.0, 40.0)
+_CLIPPED = 245  # cells near white may have lost what was there
+
+_PAIRS_AT_ONCE = 20_000  # a pair takes some 15 kB while it is compared
+
+Floats = npt.NDArray[np.float32]
+Thumbs = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of each pair [P], on the scale 0 to 255: mean over the picture, and of the worst place."""
+
+    mean: Floats
+    local: Floats
+
+    def within(self, max_mean: float, max_local: float) -> npt.NDArray[np.bool_]:
+        """Which pairs show one picture."""
+        return (self.mean <= max_mean) & (self.local <= max_local)
+
+
+def difference(left: Thumbs, right: Thumbs) -> Difference:
+    """Compare thumbnails uint8 [P, 16, 16, 3] pairwise; symmetric in its arguments."""
+    a, b = left.astype(np.float32), right.astype(np.float32)
+    swap = a.mean(axis=(1, 2, 3)) > b.mean(axis=(1, 2, 3))
+    swap = swap[:, None, None, None]
+    darker, brighter = np.where(swap, b, a), np.where(swap, a, b)
+    residual = _relit(darker, brighter) - brighter
+    mean = np.abs(residual).mean(axis=(1, 2, 3))
+    places = (
+        residual[:, 1:, 1:] + residual[:, 1:, :-1] + residual[:, :-1, 1:] + residual[:, :-1, :-1]
+    ) / 4
+    local = np.abs(places).mean(axis=3).max(axis=(1, 2))
+    return Difference(mean, local)
+
+
+def _relit(darker: Floats, brighter: Floats) -> Floats:
+    """The darker pictures, with the gain and offset that bring their luma nearest to the others."""
+    usable = (darker.max(axis=3) < _CLIPPED) & (brighter.max(axis=3) < _CLIPPED)
+    few = usable.mean(axis=(1, 2)) < 0.25
+    weight = (usable | few[:, None, None]).astype(np.float32)
+    weight /= weight.sum(axis=(1, 2), keepdims=True)
+    x, y = darker @ _LUMA, brighter @ _LUMA  # [P, 16, 16]
+    mean_x = (weight * x).sum(axis=(1, 2), keepdims=True)
+    mean_y = (weight * y).sum(axis=(1, 2), keepdims=True)
+    variance = (weight * (x - mean_x) ** 2).sum(axis=(1, 2), keepdims=True)
+    covariance = (weight * (x - mean_x) * (y - mean_y)).sum(axis=(1, 2), keepdims=True)
+    gain = np.clip(covariance / np.maximum(variance, 1e-3), *_GAIN)
+    offset = np.clip(mean_y - gain * mean_x, *_OFFSET)
+    return np.clip(darker * gain[..., None] + offset[..., None], 0, 255)
+
+
+def same_picture(
+    thumbs: Thumbs,
+    left: npt.NDArray[np.int64],
+    right: npt.NDArray[np.int64],
+    max_mean: float,
+    max_local: float,
+) -> tuple[npt.NDArray[np.bool_], Floats]:
+    """Verdict [P] and local difference [P] of pairs of positions in `thumbs`, in bounded memory."""
+    same, local = [np.empty(0, np.bool_)], [np.empty(0, np.float32)]
+    for low in range(0, len(left), _PAIRS_AT_ONCE):
+        pairs = slice(low, low + _PAIRS_AT_ONCE)
+        found = difference(thumbs[left[pairs]], thumbs[right[pairs]])
+        same.append(found.within(max_mean, max_local))
+        local.append(found.local)
+    return np.concatenate(same), np.concatenate(local)

@@ -1,0 +1,237 @@
+"""The training loop: plain torch, any number of ranks, no Ray.
+
+Each step: agree on the time (rank 0's clock), compute the losses of this rank's share of the global
+batch, sum the gradients, refuse the step if they are not finite, else clip, step and average.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmcore.errors import MmcoreError, UserError
+from mmcore.models.fusion_model import FusionModel
+from mmcore.train.batches import Batch, Pixels, make_batch
+from mmcore.train.checkpoint import RunState
+from mmcore.train.data import LabelTable
+from mmcore.train.losses import TASKS, Modes, TaskLosses, guess_losses
+from mmcore.train.optimizer import Ema, Optimizers
+from mmcore.train.precision import use_bfloat16
+from mmcore.train.ranks import Ranks
+from mmcore.train.schedule import learning_rate_factor
+from mmcore.train.settings import LoopSettings
+from mmcore.train.validation import Validation
+
+MAX_REFUSED_IN_A_ROW = 50
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop calls. ``log`` on rank 0 only; ``checkpoint`` on every rank, equally often."""
+
+    log: Callable[[dict[str, Any]], None] = lambda record: None
+    checkpoint: Callable[[Trainer], None] = lambda trainer: None
+
+
+class Trainer:
+    """One rank's model, optimizer and place in the sample stream."""
+
+    def __init__(
+        self,
+        model: FusionModel,
+        table: LabelTable,
+        pixels: Pixels,
+        settings: LoopSettings,
+        seed: int,
+        ranks: Ranks | None = None,
+        validation: Validation | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.ranks = ranks or Ranks()
+        _check_batch(settings, self.ranks, len(table))
+        self.model, self.table, self.pixels = model, table, pixels
+        self.settings, self.seed, self.clock = settings, seed, clock
+        self.validation = validation
+        self.device = model.token_embedding.weight.device
+        self.losses = TaskLosses(model, settings.loss_weights, Modes())
+        self.ema = Ema(model, settings.ema)
+        self.state = RunState()
+        self.bfloat16 = use_bfloat16(settings.amp, self.device)
+        self.optimizers = Optimizers(model, settings, self.ranks, self.bfloat16)
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._factors = self._loss_factors()
+        self._tally = torch.zeros(2, len(TASKS), dtype=torch.float64)  # loss sums, weights
+        self._refused_in_a_row = 0
+        self._stop = False
+        self.ranks.broadcast([*self._parameters, *self.ema.model.parameters()])
+
+    def fit(self, hooks: Hooks | None = None) -> RunState:
+        """Train until the budget, the epochs or the patience end; returns the final state."""
+        hooks = hooks or Hooks()
+        began = self.clock() - self.state.seconds
+        settings, state = self.settings, self.state
+        logged, saved = state.seconds, state.seconds
+        logged_cursor, looked = state.cursor, len(state.validations)
+        self.model.train()
+        while True:
+            batches = self._next_batches()
+            progress, counts = self._agree(self.clock() - began, batches)
+            if progress >= 1 or self._stop:
+                return state
+            self._step(batches, counts, progress)
+            if state.seconds - logged >= settings.log_seconds:
+                rate = (state.cursor - logged_cursor) / (state.seconds - logged)
+                self._log(hooks, progress, rate)
+                logged, logged_cursor = state.seconds, state.cursor
+            if looked < math.floor(progress * (settings.validations + 1)):
+                looked = math.floor(progress * (settings.validations + 1))
+                self._validate(hooks)
+            if state.seconds - saved >= settings.checkpoint_minutes * 60:
+                saved = state.seconds
+                hooks.checkpoint(self)
+
+    def progress(self, seconds: float) -> float:
+        """Used share of the budget, in time or in visits, whichever is further."""
+        used = seconds / (self.settings.budget_minutes * 60)
+        if self.settings.max_epochs is not None:
+            visits = self.settings.max_epochs * len(self.table)
+            used = max(used, self.state.cursor / visits)
+        return used
+
+    def _next_batches(self) -> list[Batch]:
+        """This rank's share of the next global batch, in ``accumulate`` parts."""
+        settings, ranks = self.settings, self.ranks
+        part = settings.batch_size // settings.accumulate
+        own = part // ranks.world
+        starts = [
+            self.state.cursor + part * number + own * ranks.rank
+            for number in range(settings.accumulate)
+        ]
+        return [
+            make_batch(
+                self.table, self.pixels, self.seed, start, start + own, settings.questions
+            ).to(self.device)
+            for start in starts
+        ]
+
+    def _agree(self, seconds: float, batches: list[Batch]) -> tuple[float, Tensor]:
+        """One message a step: rank 0's clock and stop flag, everyone's label weights."""
+        counts = torch.stack([self.losses.counts(b).cpu() for b in batches]).sum(dim=0)
+        lead = self.ranks.rank == 0
+        head = torch.tensor([seconds, float(self._stop)], dtype=torch.float64) * lead
+        shared = self.ranks.sum(torch.cat([head, counts]))
+        self.state.seconds = float(shared[0])
+        self._stop = bool(shared[1] > 0)
+        return self.progress(self.state.seconds), shared[2:]
+
+    def _step(self, batches: list[Batch], counts: Tensor, progress: float) -> None:
+        settings, state = self.settings, self.state
+        # what is random inside the model depends on seed, step and rank: a resumed run repeats it
+        torch.manual_seed(hash_seed(self.seed, state.step, self.ranks.rank))
+        self.model.zero_grad(set_to_none=True)
+        divisor = counts.clamp_min(1e-6).to(self.device, torch.float32)
+        sums = torch.zeros(len(TASKS), device=self.device)
+        for batch in batches:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                part = self.losses(batch, settings.augmentation, self.ranks)
+            (self._factors * part / divisor).sum().backward()
+            sums += part.detach()
+        self.ranks.sum_gradients(self._parameters)
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.clip, foreach=True)
+        state.cursor += settings.batch_size
+        state.step += 1
+        if not bool(torch.isfinite(norm)):
+            self._refuse()
+            return
+        self._refused_in_a_row = 0
+        self.optimizers.step(learning_rate_factor(progress, settings.warmup))
+        self.ema.update()
+        # our own share of the losses stands for all: ranks see the same distribution
+        share = sums.double().cpu() * self.ranks.world
+        self._tally += torch.stack([share, counts])
+
+    def _refuse(self) -> None:
+        """Leave the weights as they are: a bad step would spoil them for good."""
+        self.state.refused += 1
+        self._refused_in_a_row += 1
+        if self._refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
+            raise MmcoreError(
+                f"{MAX_REFUSED_IN_A_ROW} training steps in a row had gradients that are not "
+                "finite; lower train.lr or set train.amp to off."
+            )
+
+    def _log(self, hooks: Hooks, progress: float, rate: float) -> None:
+        sums, counts = self._tally
+        guesses = self._guesses()
+        losses = {
+            task: round(float(sums[i] / counts[i]) / guesses[task], 4)
+            for i, task in enumerate(TASKS)
+            if counts[i] > 0 and getattr(self.settings.loss_weights, task) > 0
+        }
+        self._tally.zero_()
+        seconds = self.state.seconds
+        record = {
+            "seconds": round(seconds, 2),
+            "progress": round(progress, 4),
+            "step": self.state.step,
+            "samples": self.state.cursor,
+            "samples_per_second": round(rate, 1),
+            "lr": self.optimizers.adamw.param_groups[0]["lr"],
+            "losses": losses,
+            "refused": self.state.refused,
+            "eta_seconds": round(seconds / max(progress, 1e-6) - seconds, 1),
+        }
+        self.state.history.append(record)
+        if self.ranks.rank == 0:
+            hooks.log(record)
+
+    def _validate(self, hooks: Hooks) -> None:
+        """Rank 0 looks, the others wait for it in the next step's message."""
+        record: dict[str, Any] = {"step": self.state.step, "samples": self.state.cursor}
+        state = self.state
+        if self.validation is None or self.ranks.rank != 0:
+            state.validations.append(record)
+            return
+        scores = self.validation.measure(self.ema.model)
+        record["scores"] = {name: round(value, 4) for name, value in scores.items()}
+        state.validations.append(record)
+        score = scores.get("score", 0.0)
+        state.stale = 0 if score > state.best_score else state.stale + 1
+        state.best_score = max(score, state.best_score)
+        self._stop = 0 < self.settings.patience <= state.stale
+        hooks.log({"validation": record["scores"], "samples": state.cursor})
+
+    def _guesses(self) -> dict[str, float]:
+        known = self.table.tag_weights > 0
+        rates = (self.table.tags[known] > 0).mean(axis=0) if known.any() else self.table.tags[0] * 0
+        return guess_losses(self.model.config, self.settings.batch_size, torch.from_numpy(rates))
+
+    def _loss_factors(self) -> Tensor:
+        guesses, weights = self._guesses(), self.settings.loss_weights
+        return torch.tensor(
+            [getattr(weights, task) / guesses[task] for task in TASKS], device=self.device
+        )
+
+
+def hash_seed(*numbers: int) -> int:
+    """A seed for torch from some numbers; the same everywhere and always."""
+    seed = 0
+    for number in numbers:
+        seed = (seed * 6364136223846793005 + number + 1442695040888963407) % 2**63
+    return seed
+
+
+def _check_batch(settings: LoopSettings, ranks: Ranks, samples: int) -> None:
+    if samples == 0:
+        raise UserError("There is nothing to train on: the train split of the shards is empty.")
+    if settings.batch_size % (ranks.world * settings.accumulate):
+        raise UserError(
+            f"train.batch_size {settings.batch_size} must be a multiple of workers x accumulate "
+            f"({ranks.world} x {settings.accumulate})."
+        )

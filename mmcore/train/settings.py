@@ -1,0 +1,77 @@
+"""What decides a training run, as the recipe's ``train`` section says it. Imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class LossWeights(BaseModel):
+    """How much each task counts; 0 switches a task off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reconstruction: float = Field(0.1, ge=0, description="alpha: the image reconstruction loss")
+    contrastive: float = Field(1.0, ge=0, description="beta: the image-text contrastive loss")
+    matching: float = Field(0.5, ge=0, description="does this text belong to this image?")
+    caption: float = Field(1.0, ge=0, description="writing the caption")
+    vqa: float = Field(1.0, ge=0, description="answering questions")
+    tags: float = Field(0.5, ge=0, description="naming tags")
+    sentiment: float = Field(0.5, ge=0, description="negative, neutral or positive")
+
+    @model_validator(mode="after")
+    def _check(self) -> LossWeights:
+        if not any(self.model_dump().values()):
+            raise ValueError("at least one loss weight must be above 0")
+        return self
+
+
+class LoopSettings(BaseModel):
+    """What the training loop needs to know, however it is started."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    budget_minutes: float = Field(
+        1.8, gt=0, description="wall-clock time of the training loop; the schedule adapts to it"
+    )
+    max_epochs: float | None = Field(
+        None, gt=0, description="end earlier, after so many visits of every sample"
+    )
+    batch_size: int = Field(64, ge=2, description="samples of one step over all workers")
+    accumulate: int = Field(1, ge=1, description="parts that a step is computed in, to save memory")
+    questions: int = Field(3, ge=1, le=64, description="questions asked about an image each visit")
+    optimizer: Literal["muon", "adamw"] = Field(
+        "muon", description="muon: for hidden matrices, with adamw for the rest; or adamw alone"
+    )
+    lr: float = Field(1e-3, gt=0, description="peak learning rate of adamw")
+    muon_lr: float = Field(0.03, gt=0, description="peak learning rate of muon")
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of the budget spent warming up")
+    weight_decay: float = Field(0.1, ge=0)
+    beta2: float = Field(0.98, gt=0, lt=1)
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    ema: float = Field(0.98, ge=0, lt=1, description="decay of the averaged weights that are kept")
+    amp: Literal["auto", "on", "off"] = Field(
+        "auto", description="bfloat16 arithmetic; auto: where the processor has it"
+    )
+    augmentation: float = Field(1.0, ge=0, le=3, description="strength; 0 is none")
+    loss_weights: LossWeights = LossWeights()
+    validations: int = Field(2, ge=0, description="times the val split is looked at, evenly spread")
+    patience: int = Field(
+        0, ge=0, description="end after so many validations without improvement; 0: never"
+    )
+    checkpoint_minutes: float = Field(1.0, gt=0, description="time between checkpoints")
+    log_seconds: float = Field(4.0, gt=0, description="time between lines of progress")
+
+
+class TrainSettings(LoopSettings):
+    """The loop's settings, and what the data is turned into."""
+
+    threads: int = Field(1, ge=1, description="processor threads of each worker")
+    min_answers: int = Field(3, ge=1, description="an answer must be seen so often to be learned")
+    min_tags: int = Field(5, ge=1, description="a tag must be seen on so many images")
+    max_answers: int = Field(2000, ge=1)
+    max_tags: int = Field(1000, ge=1)
+    image_cache_mb: int = Field(
+        1024, ge=0, description="decoded images kept in memory; beyond it they are decoded anew"
+    )

@@ -1,0 +1,341 @@
+"""Questions and answers from what is known about an image, in templates per language."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mmcore.weak.draws import draw, with_text
+from mmcore.weak.facts import is_uncountable
+from mmcore.weak.lexicon import LANGUAGES, groups
+from mmcore.weak.negatives import Mentions, draw_absent
+from mmcore.weak.wording import name_of, questions, render, say, slots
+
+QA = pa.schema(
+    [
+        ("image", pa.int64()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("type", pa.string()),
+        ("lang", pa.string()),
+        ("confidence", pa.float64()),
+        ("source", pa.string()),
+    ]
+)
+_ABSENT_CONFIDENCE = 0.7
+_ARTICLE_COUNT_TRUST = 0.8
+_PER_TYPE = 6
+_CHOICE = frozenset({"plain", "striped", "dotted"})
+_YES_PER_IMAGE = 2
+
+
+@dataclass(frozen=True)
+class World:
+    """What the corpus knows: nouns and values to ask about in vain, and German genders.
+
+    Each pool is (values, how many images mention each).
+    """
+
+    nouns: tuple[NDArray[np.object_], NDArray[np.float64]]
+    colours: tuple[NDArray[np.object_], NDArray[np.float64]]
+    moods: tuple[NDArray[np.object_], NDArray[np.float64]]
+    genders: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Rows still to be worded: one per question. `value` goes into the question, `answer` is canonical."""
+
+    image: NDArray[np.int64]
+    type: str
+    key: NDArray[np.object_]
+    many: NDArray[np.bool_]
+    attribute: str
+    value: NDArray[np.object_]
+    answer: NDArray[np.object_]
+    confidence: NDArray[np.float64]
+    source: NDArray[np.object_]
+    lang: NDArray[np.object_]
+
+    def where(self, keep: NDArray[np.bool_]) -> _Asked:
+        rows = {
+            name: value[keep] if isinstance(value, np.ndarray) else value
+            for name, value in vars(self).items()
+        }
+        return _Asked(**rows)
+
+
+def ask(
+    labels: pa.Table,
+    hashes: NDArray[np.uint64],
+    mentions: Mentions,
+    world: World,
+    cap: int,
+) -> pa.Table:
+    """At most `cap` questions per image and language, as `QA`, sorted by image.
+
+    labels: `LABELS` of task `fact`. hashes: uint64 [images]. mentions: what any text of an
+    image names: nouns, colours, moods.
+    """
+    facts = _Facts.read(labels)
+    asked = [*_attributes(facts), *_places(facts), *_yes_and_no(facts, hashes, mentions, world)]
+    tables = [_word(a, lang, hashes, world) for a in asked for lang in LANGUAGES]
+    return _capped(pa.concat_tables([QA.empty_table(), *tables]), cap)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Labels of task `fact` as arrays; `many`: whether the image has several of the key."""
+
+    image: NDArray[np.int64]
+    fact: NDArray[np.object_]
+    key: NDArray[np.object_]
+    value: NDArray[np.object_]
+    many: NDArray[np.bool_]
+    confidence: NDArray[np.float64]
+    source: NDArray[np.object_]
+    lang: NDArray[np.object_]
+
+    @classmethod
+    def read(cls, labels: pa.Table) -> _Facts:
+        split = [slot.split("|", 1) for slot in labels["slot"].to_pylist()]
+        fact = np.array([s[0] for s in split], object)
+        key = np.array([s[1] for s in split], object)
+        columns = {n: _objects(labels[n]) for n in ("value", "source", "lang")}
+        image = labels["image"].to_numpy()
+        several = {
+            (i, k) for i, k, f, v in zip(image, key, fact, columns["value"], strict=True)
+            if f == "plural" and v == "many"
+        }  # fmt: skip
+        many = np.array([(i, k) in several for i, k in zip(image, key, strict=True)], bool)
+        confidence = labels["confidence"].to_numpy()
+        return cls(image=image, fact=fact, key=key, many=many, confidence=confidence, **columns)
+
+    def of(self, fact: str) -> _Facts:
+        keep = self.fact == fact
+        return _Facts(**{name: values[keep] for name, values in vars(self).items()})
+
+    def asked(self, type: str, attribute: str, answer: NDArray) -> _Asked:
+        none = np.full(len(self.image), "", object)
+        return _Asked(
+            self.image, type, self.key, self.many, attribute, none, answer, self.confidence,
+            self.source, self.lang,
+        )  # fmt: skip
+
+
+def _attributes(facts: _Facts) -> list[_Asked]:
+    """One question about each thing's colour, number, place, size, texture and mood."""
+    types = {
+        "colour": "colour",
+        "count": "count",
+        "position": "where",
+        "size": "size",
+        "texture": "texture",
+        "mood": "mood",
+    }
+    asked = []
+    for fact, type in types.items():
+        found = facts.of(fact)
+        rows = found.asked(type, fact, found.value)
+        if fact == "count":
+            trust = np.where(found.value == "1", _ARTICLE_COUNT_TRUST, 1.0)
+            rows.confidence[:] = np.round(rows.confidence * trust, 4)
+        if fact == "texture":
+            choice = np.array([value in _CHOICE for value in found.value], bool)
+            asked.append(_Asked(**{**vars(rows.where(choice)), "type": "texture_choice"}))
+        asked.append(rows)
+    return asked
+
+
+def _places(facts: _Facts) -> list[_Asked]:
+    """What is on the left, where exactly one kind of thing is said to be."""
+    found = facts.of("position")
+    spot = np.array([f"{i}|{v}" for i, v in zip(found.image, found.value, strict=True)], object)
+    _, inverse, number = np.unique(spot, return_inverse=True, return_counts=True)
+    single = number[inverse] == 1 if len(spot) else np.zeros(0, bool)
+    shape = np.array([groups().get(k) == "shape" for k in found.key], bool)
+    asked = []
+    for type, keep in (("what", single), ("shape", single & shape)):
+        rows = found.asked(type, "noun", found.key)
+        rows = _Asked(**{**vars(rows), "value": found.value})
+        asked.append(rows.where(keep))
+    return asked
+
+
+def _yes_and_no(
+    facts: _Facts, hashes: NDArray[np.uint64], mentions: Mentions, world: World
+) -> list[_Asked]:
+    """Each "yes" has its "no": another noun, the same noun in another colour, another mood."""
+    there = facts.of("exists")
+    countable = np.array([not is_uncountable(key) for key in there.key], bool)
+    there = _few(there, countable, hashes, _YES_PER_IMAGE)
+    yes = there.asked("exists", "answer", np.full(len(there.image), "yes", object))
+    key = _absent(there, hashes, mentions, world.nouns, "noun")
+    asked = [yes, _turned(yes, key=key)]
+    colour = facts.of("colour")
+    simple = np.array([" " not in v and not is_uncountable(k) for k, v in _pairs(colour)], bool)
+    for found, attribute, type, pool in (
+        (_few(colour, simple, hashes, 1), "colour", "exists", world.colours),
+        (_few(facts.of("mood"), None, hashes, 1), "mood", "is", world.moods),
+    ):
+        rows = found.asked(type, attribute, np.full(len(found.image), "yes", object))
+        rows = _Asked(**{**vars(rows), "value": found.value})
+        other = _absent(found, hashes, mentions, pool, attribute)
+        asked += [rows, _turned(rows, value=other)]
+    return asked
+
+
+def _pairs(facts: _Facts) -> zip:
+    return zip(facts.key, facts.value, strict=True)
+
+
+def _few(
+    facts: _Facts, allowed: NDArray[np.bool_] | None, hashes: NDArray[np.uint64], most: int
+) -> _Facts:
+    """At most `most` of the allowed facts of each image, drawn by hash."""
+    keep = np.ones(len(facts.image), bool) if allowed is None else allowed
+    chosen = _Facts(**{name: values[keep] for name, values in vars(facts).items()})
+    dice = draw(with_text(hashes[chosen.image], chosen.key), "few")
+    order = np.lexsort((dice, chosen.image))
+    image = chosen.image[order]
+    rank = np.arange(len(order)) - np.searchsorted(image, image, side="left")
+    rows = order[rank < most]
+    return _Facts(**{name: values[rows] for name, values in vars(chosen).items()})
+
+
+def _absent(
+    facts: _Facts,
+    hashes: NDArray[np.uint64],
+    mentions: Mentions,
+    pool: tuple[NDArray[np.object_], NDArray[np.float64]],
+    salt: str,
+) -> NDArray[np.object_]:
+    dice = with_text(hashes[facts.image], facts.key)
+    return draw_absent(facts.image, dice, *pool, mentions, salt)
+
+
+def _turned(rows: _Asked, **changed: NDArray) -> _Asked:
+    """The same questions about what is not there."""
+    number = len(rows.image)
+    out = _Asked(**{**vars(rows), **changed, "answer": np.full(number, "no", object)})
+    out = _Asked(**{**vars(out), "confidence": np.minimum(rows.confidence, _ABSENT_CONFIDENCE)})
+    if "key" in changed:
+        out = _Asked(**{**vars(out), "many": np.zeros(number, bool)})
+    [(_, drawn)] = changed.items()
+    return out.where(drawn != "")
+
+
+def _word(asked: _Asked, lang: str, hashes: NDArray[np.uint64], world: World) -> pa.Table:
+    """The rows that `lang` can say: facts read in it, and in English also those of other languages."""
+    asked = asked.where((asked.lang == lang) | (lang == "en"))
+    if not len(asked.image):
+        return QA.empty_table()
+    forms = _Forms(asked, lang, world.genders)
+    asked, columns = asked.where(forms.known), forms.columns
+    if not len(asked.image):
+        return QA.empty_table()
+    templates = questions(lang)["templates"][asked.type]
+    dice = draw(with_text(hashes[asked.image], asked.key), f"{asked.type}{lang}")
+    pick = (dice * len(templates)).astype(np.int64)
+    type = asked.type.removesuffix("_choice")
+    return pa.table(
+        [
+            pa.array(asked.image),
+            render(templates, columns, pick),
+            columns["answer"],
+            pa.array([type] * len(asked.image), pa.string()),
+            pa.array([lang] * len(asked.image), pa.string()),
+            pa.array(asked.confidence),
+            pa.array(asked.source, pa.string()),
+        ],
+        schema=QA,
+    )
+
+
+class _Forms:
+    """The template columns of some rows; each distinct (key, many, value, answer) is worded once."""
+
+    def __init__(self, asked: _Asked, lang: str, genders: dict[str, str]) -> None:
+        rows = list(zip(asked.key, asked.many.tolist(), asked.value, asked.answer, strict=True))
+        distinct = dict.fromkeys(rows)
+        for entry in distinct:
+            distinct[entry] = _form(asked.type, asked.attribute, lang, genders, *entry)
+        self.known = np.array([distinct[row] is not None for row in rows], bool)
+        found = [distinct[row] for row in rows if distinct[row] is not None]
+        names = found[0] if found else {}
+        self.columns = {n: pa.array([f[n] for f in found], pa.string()) for n in names}
+
+
+def _form(
+    type: str,
+    attribute: str,
+    lang: str,
+    genders: dict[str, str],
+    key: str,
+    many: bool,
+    value: str,
+    answer: str,
+) -> dict[str, str] | None:
+    """Template columns and `answer` of one row, None where the language cannot ask it."""
+    name = name_of(key, lang, genders)
+    if not name.one:
+        return None
+    words = questions(lang)
+    if attribute == "noun":
+        place = words["places"][value]
+        shown = name.one.lower()  # "what is on the left?" is answered in the singular
+        return {"place": place, "answer": shown}
+    said = say(attribute, value, lang) if value else ""
+    if value and not said:
+        return None
+    if type == "exists" and not name.countable:
+        return None
+    filled = slots(name, lang, many and type != "exists", said)
+    if filled is None or (type == "count" and not name.many):
+        return None
+    spoken = words[answer] if answer in ("yes", "no") else say(attribute, answer, lang)
+    return filled | {"answer": spoken} if spoken else None
+
+
+def _capped(qa: pa.Table, cap: int) -> pa.Table:
+    """The questions kept of each image and language: of every type the surest first."""
+    qa = qa.group_by(["image", "question", "lang"], use_threads=False).aggregate(
+        [(n, "first") for n in ("answer", "type", "confidence", "source")]
+    )
+    names = [n.removesuffix("_first") for n in qa.column_names]
+    qa = qa.rename_columns(names).select(QA.names)
+    qa = _with_rank(qa, ["image", "lang", "type"])
+    qa = qa.sort_by(
+        [("image", "ascending"), ("lang", "descending"), ("rank", "ascending")]
+        + [("confidence", "descending"), ("question", "ascending")]
+    )
+    qa = qa.filter(pc.less(qa["rank"], _PER_TYPE))
+    place = _ranks([qa["image"], qa["lang"]])
+    return qa.filter(pa.array(place < cap)).drop_columns(["rank"]).cast(QA)
+
+
+def _with_rank(qa: pa.Table, group: list[str]) -> pa.Table:
+    keys = [(name, "ascending") for name in group]
+    qa = qa.sort_by([*keys, ("confidence", "descending"), ("question", "ascending")])
+    return qa.append_column("rank", pa.array(_ranks([qa[name] for name in group])))
+
+
+def _ranks(columns: list[pa.ChunkedArray]) -> NDArray[np.int64]:
+    """0, 1, 2, … within each run of equal values of sorted columns."""
+    number = len(columns[0])
+    new = np.zeros(number, bool)
+    new[:1] = True
+    for column in columns:
+        codes = pc.dictionary_encode(column).combine_chunks().indices
+        values = codes.to_numpy(zero_copy_only=False)
+        new[1:] |= values[1:] != values[:-1]
+    starts = np.maximum.accumulate(np.where(new, np.arange(number), 0))
+    return np.arange(number) - starts
+
+
+def _objects(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    return np.array(column.to_pylist(), object)

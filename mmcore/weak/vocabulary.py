@@ -1,0 +1,184 @@
+"""What the corpus as a whole says: which words are nouns, which terms are usual, German genders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mmcore.weak.captions import content_words
+from mmcore.weak.evidence import Evidence
+from mmcore.weak.facts import is_uncountable
+from mmcore.weak.lexicon import Kind
+from mmcore.weak.negatives import group_of
+from mmcore.weak.phrases import NounEvidence, count_noun_uses, find_genders
+from mmcore.weak.questions import World
+from mmcore.weak.tags import is_tag, keyword_terms
+from mmcore.weak.words import Words, classify
+
+WORDS = pa.schema([("word", pa.string()), ("total", pa.int64()), ("clean", pa.int64())])
+TERMS = pa.schema([("term", pa.string()), ("images", pa.int64())])
+GENDERS = pa.schema([("key", pa.string()), ("gender", pa.string()), ("uses", pa.int64())])
+
+_SURE, _USES = 0.1, 2
+_NEVER, _OFTEN = 0.02, 5
+_POOL = 400
+_OWN_KEYWORD = 0.3
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Counts over some images; sums of counts are counts."""
+
+    words: pa.Table
+    terms: pa.Table
+    genders: pa.Table
+    images: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The counts of the corpus as lookups."""
+
+    total: dict[str, int] = field(default_factory=dict)
+    clean: dict[str, int] = field(default_factory=dict)
+    terms: dict[str, int] = field(default_factory=dict)
+    genders: dict[str, str] = field(default_factory=dict)
+    images: int = 0
+
+    def noun_evidence(self, words: Words) -> NounEvidence:
+        """What is known of the nouns among the vocabulary of `words`."""
+        keys = [f"{g}\t{n}" for g, n in zip(words.langs, words.names, strict=True)]
+        total = np.array([self.total.get(k, 0) for k in keys], np.int64)
+        clean = np.array([self.clean.get(k, 0) for k in keys], np.int64)
+        share = clean / np.maximum(total, 1)
+        listed = (words.kinds & int(Kind.NOUN)) != 0
+        noun = listed | ((clean >= _USES) & (share >= _SURE))
+        return NounEvidence(noun, ~listed & (total >= _OFTEN) & (share < _NEVER))
+
+    def tags(self) -> dict[str, int]:
+        """How many images name each tag; attributes go by their value (`red`)."""
+        counts: dict[str, int] = {}
+        for term, number in self.terms.items():
+            counts[_bare(term)] = counts.get(_bare(term), 0) + number
+        return counts
+
+    def world(self, min_images: int) -> World:
+        """What questions may ask about in vain."""
+        least = min_images if self.images >= 10 * min_images else 1
+        usual = {t: n for t, n in self.terms.items() if n >= least}
+        nouns = {
+            t: n for t, n in usual.items() if ":" not in t and is_tag(t) and not is_uncountable(t)
+        }
+        looks = {
+            name: {t.partition(":")[2]: n for t, n in usual.items() if t.startswith(f"{name}:")}
+            for name in ("colour", "mood")
+        }
+        return World(_pool(nouns), _pool(looks["colour"]), _pool(looks["mood"]), self.genders)
+
+
+def _pool(counts: dict[str, int]) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_POOL]
+    names = np.array([name for name, _ in ordered], object)
+    return names, np.array([number for _, number in ordered], np.float64)
+
+
+def count(evidence: Evidence) -> Counts:
+    """The counts of one part."""
+    words = evidence.words
+    total, clean = count_noun_uses(words)
+    keys = [f"{g}\t{n}" for g, n in zip(words.langs, words.names, strict=True)]
+    uses = np.bincount(words.code[clean], minlength=len(keys)) if len(keys) else total
+    table = pa.table([pa.array(keys, pa.string()), total, uses], schema=WORDS)
+    terms = _terms(evidence, clean)
+    genders = find_genders(words)
+    summed = genders.group_by(["key", "gender"]).aggregate([("key", "count")])
+    gender_table = pa.table([summed[n] for n in ("key", "gender", "key_count")], schema=GENDERS)
+    return Counts(table, terms, gender_table, evidence.images, evidence.images)
+
+
+def merge(counts: list[Counts]) -> Vocabulary:
+    """The vocabulary of a corpus from the counts of its parts."""
+    words = _summed([c.words for c in counts], WORDS)
+    terms = _summed([c.terms for c in counts], TERMS)
+    genders = _summed([c.genders for c in counts], GENDERS)
+    names = words["word"].to_pylist()
+    return Vocabulary(
+        total=dict(zip(names, words["total"].to_pylist(), strict=True)),
+        clean=dict(zip(names, words["clean"].to_pylist(), strict=True)),
+        terms=dict(zip(*(terms[n].to_pylist() for n in TERMS.names), strict=True)),
+        genders=_majority(genders),
+        images=sum(c.images for c in counts),
+    )
+
+
+def mentions(evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """(image, group) of everything that any text of an image names, whatever it is worth."""
+    words, text = evidence.words, evidence.words.text
+    groups = np.array([group_of(_bare(m)) for m in content_words(words)] or [], object)
+    if not len(words):
+        return np.zeros(0, np.int64), np.zeros(0, object)
+    said = groups[words.code] != ""
+    return evidence.image[text[said]], groups[words.code][said]
+
+
+def _bare(meaning: str) -> str:
+    prefix, _, value = meaning.partition(":")
+    return value if value and prefix != "de" else meaning
+
+
+def _terms(evidence: Evidence, clean: NDArray[np.bool_]) -> pa.Table:
+    """In how many images each term stands as a noun, an attribute or a keyword."""
+    words = evidence.words
+    meaning = content_words(words)
+    attribute = np.array([":" in m and not m.startswith("de:") for m in meaning] or [], bool)
+    listed = (words.kinds & int(Kind.NOUN)) != 0
+    used = clean | (attribute | listed)[words.code] if len(words) else clean
+    image, term = evidence.image[words.text[used]], meaning[words.code[used]]
+    key_words = classify(evidence.keywords["text"].combine_chunks(), keyword_languages(evidence))
+    row, key_term = keyword_terms(key_words)
+    own = evidence.keyword_weight[row] >= _OWN_KEYWORD  # not the words of a whole gallery
+    row, key_term = row[own], key_term[own]
+    key_image = evidence.keywords["image"].to_numpy()[row]
+    both = pa.table(
+        {
+            "image": np.concatenate([image, key_image]),
+            "term": pa.array(np.concatenate([term, key_term]), pa.string()),
+        }
+    )
+    found = (
+        both.filter(pc.not_equal(both["term"], ""))
+        .group_by("term")
+        .aggregate([("image", "count_distinct")])
+    )
+    return pa.table([found["term"], found["image_count_distinct"]], schema=TERMS)
+
+
+def keyword_languages(evidence: Evidence) -> NDArray[np.object_]:
+    """Keywords are too short to tell their language: that of all keywords of the image decides."""
+    joint = evidence.role == "keyword"
+    langs = np.full(evidence.images, "", object)
+    langs[evidence.image[joint]] = evidence.langs[joint]
+    return langs[evidence.keywords["image"].to_numpy()]
+
+
+def _summed(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    keys = [f.name for f in schema if pa.types.is_string(f.type)]
+    numbers = [f.name for f in schema if f.name not in keys]
+    table = pa.concat_tables([schema.empty_table(), *tables])
+    summed = table.group_by(keys).aggregate([(name, "sum") for name in numbers])
+    columns = [summed[k] for k in keys] + [summed[f"{n}_sum"] for n in numbers]
+    return pa.table(columns, schema=schema).sort_by([(k, "ascending") for k in keys])
+
+
+def _majority(genders: pa.Table) -> dict[str, str]:
+    """The gender most uses show, where at least two thirds agree."""
+    uses: dict[str, dict[str, int]] = {}
+    for row in genders.to_pylist():
+        uses.setdefault(row["key"], {})[row["gender"]] = row["uses"]
+    best = {key: max(sorted(n), key=n.__getitem__) for key, n in uses.items()}
+    return {k: g for k, g in best.items() if uses[k][g] * 3 >= 2 * sum(uses[k].values())}

@@ -1,0 +1,95 @@
+"""Small worlds for the clean and dedup tests: images as bytes, and `raw` and `crawled` of a day."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from mmcore.lake import Dataset, Lake
+
+CRAWLED = pa.schema(
+    [
+        ("page_url", pa.string()),
+        ("image_url", pa.string()),
+        ("sha256", pa.string()),
+        ("position", pa.int32()),
+        ("alt", pa.string()),
+        ("title", pa.string()),
+        ("caption", pa.string()),
+        ("context", pa.string()),
+        ("heading", pa.string()),
+        ("page_title", pa.string()),
+        ("keywords", pa.list_(pa.string())),
+        ("comments", pa.list_(pa.string())),
+        ("lang", pa.string()),
+        ("license", pa.string()),
+        ("consent", pa.string()),
+        ("annotation", pa.string()),
+        ("split", pa.string()),
+        ("source", pa.string()),
+        ("fetched_at", pa.timestamp("ms", tz="UTC")),
+    ]
+)
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (160, 120), mode: str = "RGB") -> Image.Image:
+    """Soft random colours: a photograph as far as hashes and codecs are concerned."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    return coarse.resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def write_raw(lake: Lake, day: str, images: Sequence[bytes], rows_per_part: int = 1000) -> Dataset:
+    """`raw@DAY` as the crawl writes it."""
+    rows = sorted({sha(data): data for data in images}.items())
+    writer = lake.writer("raw", day)
+    parts = []
+    for index, start in enumerate(range(0, max(len(rows), 1), rows_per_part)):
+        chunk = rows[start : start + rows_per_part]
+        table = pa.table(
+            {
+                "sha256": pa.array([key for key, _ in chunk], pa.string()),
+                "image": pa.array([data for _, data in chunk], pa.binary()),
+                "bytes": pa.array([len(data) for _, data in chunk], pa.int64()),
+                "content_type": pa.array(["image/png"] * len(chunk), pa.string()),
+                "url": pa.array([f"http://site.test/{k[:8]}" for k, _ in chunk], pa.string()),
+            }
+        )
+        parts.append(writer.write_table(index, table))
+    return writer.commit(parts, [], {})
+
+
+def write_crawled(lake: Lake, day: str, rows: Sequence[Mapping[str, Any]]) -> Dataset:
+    """`crawled@DAY`; a row needs a `sha256` and what its test is about."""
+    full = [
+        {
+            "page_url": f"http://site.test/page{i}",
+            "image_url": f"http://site.test/{row['sha256'][:8]}",
+            "position": 0,
+            "keywords": [],
+            "comments": [],
+            "consent": "{}",
+            "source": "site",
+            **row,
+        }
+        for i, row in enumerate(rows)
+    ]
+    columns = {f.name: [row.get(f.name) for row in full] for f in CRAWLED}
+    writer = lake.writer("crawled", day, volatile=("fetched_at",))
+    return writer.commit([writer.write_table(0, pa.table(columns, schema=CRAWLED))], [], {})

@@ -1,0 +1,106 @@
+"""Masking is judged on a table of cases: what must go, and what only looks like it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from mmcore.clean.privacy import mask
+
+PERSONAL = [
+    ("Write to jane.doe@example.org", "Write to <EMAIL>"),
+    ("mail: info+web@mail.example.co.uk.", "mail: <EMAIL>."),
+    ("(o'neil@example.ie)", "(<EMAIL>)"),
+    ("post@müller.example", "<EMAIL>"),
+    ("anna (at) example.org schreibt", "<EMAIL> schreibt"),
+    ("bob [at] example [dot] com", "<EMAIL>"),
+    ("a@example.org, b@example.org", "<EMAIL>, <EMAIL>"),
+    ("call +49 30 901820 now", "call <PHONE> now"),
+    ("Prints: call +1 (555) 010-4477", "Prints: call <PHONE>"),
+    ("Abzüge: Tel. 030/1234567", "Abzüge: Tel. <PHONE>"),
+    ("Telefon: 08151 99 88 77", "Telefon: <PHONE>"),
+    ("ring us on 020 7946 0958", "ring us on <PHONE>"),
+    ("0171-2345678", "<PHONE>"),
+    ("01 23 45 67 89", "<PHONE>"),
+    ("(212) 555-0187", "<PHONE>"),
+    ("212.555.0187 is her number", "<PHONE> is her number"),
+    ("phone 555-0134", "phone <PHONE>"),
+    ("WhatsApp +4915112345678", "WhatsApp <PHONE>"),
+    ("0049 171 2345678", "<PHONE>"),
+    ("Fax 4433221", "Fax <PHONE>"),
+    ("IBAN DE89 3704 0044 0532 0130 00 BIC COBADEFF", "IBAN <IBAN> BIC COBADEFF"),
+    ("GB82WEST12345698765432", "<IBAN>"),
+    ("FR14 2004 1010 0505 0001 3M02 606", "<IBAN>"),
+    ("card 4111 1111 1111 1111", "card <CARD>"),
+    ("5500-0000-0000-0004 expires soon", "<CARD> expires soon"),
+    ("378282246310005", "<CARD>"),
+    ("server at 192.168.10.24", "server at <IP>"),
+    ("posted from 2001:db8:85a3::8a2e:370:7334", "posted from <IP>"),
+]
+
+HARMLESS = [
+    "Taken on 2023-11-05 at 14:33",
+    "05.11.2023 bis 12.11.2023",
+    "The war of 1939-1945",
+    "Seasons 1998 1999 2000 2001",
+    "1920x1080 px wallpaper",
+    "1920 x 1080",
+    "ISBN 978-3-16-148410-0",
+    "ISBN 0-306-40615-2",
+    "ISBN-10: 0306406152",
+    "Version 10.0.19041.1288",
+    "v2.14.10.3 released",
+    "firmware 12.1.0.7",
+    "see section 1.2.3.4",
+    "open 08:00 - 17:30",
+    "Geöffnet 08.00 - 17.30",
+    "population 8 336 817",
+    "1,234,567 visitors",
+    "€ 1.299,00",
+    "price 12 500 000 EUR",
+    "Canon EOS 5D, 24-105 mm f/4",
+    "48.858370, 2.294481",
+    "icon@2x.png",
+    "follow @janedoe on the web",
+    "look at example.com",
+    "0.5 0.25 0.125 0.0625",
+    "Inv. 1985.123.45",
+    "accession no. 1974.356.12",
+    "Art.-Nr. 0815 4711 22",
+    "order 4111111111111112",
+    "NGC 7000 and M31",
+    "AB12 3456 is a number plate",
+    "DE00 3704 0044 0532 0130 00",
+    "1234567890123456",
+    "unix time 1700000000000",
+    "12:30:45 lap time",
+    "std::vector<int>",
+    "scale 1:25000",
+    "model 0402 and 0603",
+    "3 red circles, 4 blue squares",
+    "100 000 000 stars",
+    "a 10-20-30 pattern",
+    "000000000000",
+    "10 11 12 13 14 15 16",
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), PERSONAL)
+def test_personal_data_is_replaced_by_its_kind(text: str, expected: str) -> None:
+    masked, counts = mask(pa.array([text]))
+    assert masked.to_pylist() == [expected]
+    assert counts.to_pylist() == [expected.count("<")]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_numbers_that_only_look_personal_stay(text: str) -> None:
+    masked, counts = mask(pa.array([text]))
+    assert masked.to_pylist() == [text]
+    assert counts.to_pylist() == [0]
+
+
+def test_a_column_keeps_its_order_and_length() -> None:
+    texts = ["plain", "x@example.org", "", "call +49 30 901820"]
+    masked, counts = mask(pa.array(texts))
+    assert masked.to_pylist() == ["plain", "<EMAIL>", "", "call <PHONE>"]
+    assert counts.to_pylist() == [0, 1, 0, 1]
