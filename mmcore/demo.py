@@ -22,7 +22,6 @@ def run_demo(root: Path, images: int, day: str) -> int:
     root = root.absolute()
     recipe = ensure_demo_recipe(root, images, first_day=day)
     home = Path(os.environ.get("DAGSTER_HOME") or root.parent / "dagster").absolute()
-    home.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {
         "DAGSTER_HOME": str(home),
         "MMCORE_RECIPE": str(recipe),
@@ -128,6 +127,7 @@ _RECIPE = dedent("""\
       requests_per_second: null
       connections_per_host: 16
       timeout_seconds: 4
+      idle_seconds: 2
       attempts: 3
       backoff_seconds: 0.2
 

@@ -1,7 +1,5 @@
 """What every asset needs: the recipe, the lake and a connected Ray."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -32,7 +30,7 @@ class Workplace(dg.ConfigurableResource):
     @contextmanager
     def yield_for_execution(
         self, context: dg.InitResourceContext
-    ) -> Generator[Workplace, None, None]:
+    ) -> Generator["Workplace", None, None]:
         """One Ray per run: with the in-process executor all assets of a run share it."""
         with connect(self.recipe.cluster):
             yield self

@@ -39,7 +39,7 @@ CLEANED = pa.schema(
 M = TypeVar("M", bound=BaseModel)
 
 
-class Config(PixelPolicy, ImageRules, TextRules, LanguageRules):
+class Config(LanguageRules, TextRules, ImageRules, PixelPolicy):
     """How images are stored, and which images and texts are kept."""
 
     mask_personal_data: bool = Field(

@@ -67,6 +67,8 @@ def _start_embedded(settings: ClusterSettings) -> None:
         num_cpus=settings.cpus or max(2, os.cpu_count() or 2),
         object_store_memory=settings.object_store_mb * 2**20,
         include_dashboard=False,
+        # What workers have to say comes through `post`; their raw output stays in Ray's log files.
+        log_to_driver=False,
         logging_level=logging.WARNING,
         # Workers must import the very code the driver runs, wherever it was started from.
         runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},

@@ -23,7 +23,7 @@ class Stored:
     fetched_at: datetime
 
 
-@dataclass
+@dataclass(repr=False)
 class Findings:
     """What the crawl of a unit (one or more hosts) found so far."""
 

@@ -8,6 +8,7 @@ next wave. When nothing is left, references are joined with the images that were
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -92,7 +93,9 @@ class Config(BaseModel):
     part_mb: float = Field(128.0, gt=0, description="A part of raw ends at about this size.")
 
 
-def run(lake: Lake, day: str, config: Config, sources: list[SiteSource | FolderSource]) -> Dataset:
+def run(
+    lake: Lake, day: str, config: Config, sources: Sequence[SiteSource | FolderSource]
+) -> Dataset:
     """Crawl the sources for `day` and commit `references`, `raw`, `outcomes`, then `crawled`.
 
     Always asks the sources again: whether a site has changed is what a crawl finds out. An
@@ -114,7 +117,7 @@ def run(lake: Lake, day: str, config: Config, sources: list[SiteSource | FolderS
     return _commit(writers, ledger, _recorded(config, sources), config.max_redirects)
 
 
-def _recorded(config: Config, sources: list[SiteSource | FolderSource]) -> dict[str, Any]:
+def _recorded(config: Config, sources: Sequence[SiteSource | FolderSource]) -> dict[str, Any]:
     return {
         "crawl": config.model_dump(mode="json"),
         "sources": [source.model_dump(mode="json") for source in sources],

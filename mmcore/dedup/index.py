@@ -97,7 +97,8 @@ def seen_codes(images: Images, known: Known, earlier: Iterable[pa.Table]) -> Ind
     for table in earlier:
         table = table.filter(pc.is_in(table["sha256"], images.keys))
         where = pc.index_in(table["sha256"], images.keys).to_numpy()
-        code[where] = pc.index_in(table["cluster"], known.clusters).to_numpy()
+        # A cluster whose index is gone is no past: its images are compared like new ones.
+        code[where] = pc.fill_null(pc.index_in(table["cluster"], known.clusters), -1).to_numpy()
     # One member's past is the past of all images with its pixels; the best ranked one speaks.
     of_pixels = np.full(len(code), -1, np.int64)
     for position in np.flatnonzero(code >= 0)[::-1]:

@@ -166,7 +166,8 @@ class DatasetWriter:
         Where the very same bytes are current already, their folder is kept and this attempt is
         removed: a second run changes nothing but the manifest's fingerprint and metadata.
         """
-        ordered = sorted(parts, key=lambda part: part.file)
+        # Length first: part-100000 comes after part-99999, not before it.
+        ordered = sorted(parts, key=lambda part: (len(part.file), part.file))
         columns = {c: t for p in ordered for c, t in p.extra.get("columns", {}).items()}
         kept = [_without_columns(part) for part in ordered]
         current = read_current(self.storage, self.name, self.partition)

@@ -34,6 +34,8 @@ CHAMPION = "champion"
 CANDIDATE = "candidate"
 _DIGEST = "mmcore.candidate"
 _DAY = "mmcore.day"
+_DAY = "mmcore.day"
+_DAY = "mmcore.day"
 _EVALUATION = "mmcore.evaluation"
 _SCORES = "mmcore.scores"
 _PREVIOUS = "mmcore.previous_champion"
@@ -51,6 +53,8 @@ class ModelVersion:
     scores: dict[str, float]
     candidate: str
     """Digest of the candidate dataset."""
+    day: str
+    """Partition of the candidate dataset."""
     run_id: str
 
     @property
@@ -151,30 +155,30 @@ def rollback(settings: RegistrySettings, lake: Lake, name: str) -> ModelVersion:
 
 
 def champion(
-    settings: RegistrySettings, lake: Lake, name: str, *, other_than: str | None = None
+    settings: RegistrySettings, lake: Lake, name: str, *, before: str | None = None
 ) -> tuple[ModelVersion, Path] | None:
     """The champion and a local folder with its files, or None while there is none.
 
-    other_than: digest of a candidate that must not be compared with itself: where it is champion
-    already, the champion before it is meant, so repeating a day's evaluation changes nothing.
+    before: the champion that a run of this day starts from and is compared with, which is the
+    newest one of an earlier day: a day that is run again must not meet its own result.
     """
     location = locate(settings, lake)
     client = open_client(location)
     number = _alias(client, name, CHAMPION)
     while number is not None:
-        found = _find(client, name, number)
-        if found.candidate != other_than:
+        tags = client.get_model_version(name, str(number)).tags
+        if before is None or tags[_DAY] < before:
+            found = _find(client, name, number)
             return found, local_folder(client, location, found.run_id)
-        before = client.get_model_version(name, str(number)).tags.get(_PREVIOUS)
-        number = int(before) if before else None
+        number = int(tags[_PREVIOUS]) if tags.get(_PREVIOUS) else None
     return None
 
 
 def champion_folder(
-    settings: RegistrySettings, lake: Lake, name: str, *, other_than: str | None = None
+    settings: RegistrySettings, lake: Lake, name: str, *, before: str | None = None
 ) -> Path | None:
     """The folder that `champion` finds, or None."""
-    found = champion(settings, lake, name, other_than=other_than)
+    found = champion(settings, lake, name, before=before)
     return found[1] if found else None
 
 
@@ -310,6 +314,7 @@ def _model_version(version: Any, aliases: dict[str, int]) -> ModelVersion:
         aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
         scores=json.loads(version.tags.get(_SCORES, "{}")),
         candidate=version.tags.get(_DIGEST, ""),
+        day=version.tags.get(_DAY, ""),
         run_id=version.run_id,
     )
 

@@ -1,8 +1,8 @@
 """The index beside each tar: where every sample lies and what its bytes hash to.
 
-`SPLIT-000000.index.json` holds `{"tar": name, "bytes": size of the tar, "samples": [{"key", "offset", "size",
-"sha256"}, ...]}` in the order of the tar. A sample's range covers all its members, headers
-included, so one ranged read fetches it and `sha256` checks it.
+`SPLIT-000000.index.json` holds `{"tar": name, "bytes": size of the tar, "samples": [...]}` with
+`{"key", "offset", "size", "sha256"}` for each sample, in the order of the tar. A sample's range
+covers all its members, headers included, so one ranged read fetches it and `sha256` checks it.
 """
 
 from __future__ import annotations

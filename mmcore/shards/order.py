@@ -2,10 +2,10 @@
 
 Samples are numbered 0..n-1 in storage order. Epoch `e` visits them in the permutation
 `sample_order(n, seed, e)`; training reads the endless concatenation of epochs 0, 1, 2, ... as one
-stream. Position in that stream is the cursor: one integer, the same for every rank and every world
-size. A global batch is a slice of the stream and rank r of w reads the r-th contiguous piece of that
-slice, so a run that is killed at cursor c and resumed on another number of ranks goes on with
-exactly the samples it would have seen.
+stream. Position in that stream is the cursor: one integer, the same for every rank and every
+world size. A global batch is a slice of the stream and rank r of w reads the r-th contiguous piece
+of that slice, so a run that is killed at cursor c and resumed on another number of ranks goes on
+with exactly the samples it would have seen.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def mix64(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def sample_order(n: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order in which epoch `epoch` visits samples 0..n-1: int64 [n], a read-only permutation."""
+    """The order in which an epoch visits samples 0..n-1: int64 [n], a read-only permutation."""
     if n < 0 or epoch < 0:
         raise UserError(f"a sample order needs n >= 0 and epoch >= 0, not n={n}, epoch={epoch}")
     return _order(n, seed, epoch)

@@ -35,8 +35,9 @@ _OPEN_FILES = 64
 class Problem:
     """One sample or archive that cannot be read.
 
-    Reasons: `truncated`, `bad_header` (of the archive, from there on), `not_a_file`, `duplicate_member`, `too_large`
-    (a member is left out), `missing_image`, `bad_json`, `wrong_checksum` (a sample is left out).
+    Reasons: `truncated`, `bad_header` (the archive is lost from there on), `not_a_file`,
+    `duplicate_member`, `too_large` (a member is left out), `missing_image`, `bad_json`,
+    `wrong_checksum` (a sample is left out).
     """
 
     where: str

@@ -64,10 +64,11 @@ class _Written:
     rows: int
 
 
-def run(lake: Lake, day: str, config: Config) -> Dataset:
+def run(lake: Lake, day: str, config: Config, seed: int = 0) -> Dataset:
     """Write `shards@day` from `pairs@day` and the bytes of `normalized@day`.
 
-    The split of a cluster never depends on a seed: a test image must stay one.
+    `seed` is taken, as every stage takes it, and has no effect: which images are for testing must
+    outlive a change of the seed, and samples lie in the order of their keys.
     """
     from mmcore.cluster import map_parts
 
@@ -169,7 +170,7 @@ def _first_rows(crawled: Dataset, parts: list[int], wanted: pa.Array) -> dict[st
 def _caption_ids(
     tokenized: Dataset, part: int, wanted: pa.Array
 ) -> tuple[dict[tuple[str, str], list[int]], str | None]:
-    """Token ids by (sha256, text), and the digest of the tokenizer. Parts go with those of pairs."""
+    """Token ids by (sha256, text), and the tokenizer's digest; part i goes with part i of pairs."""
     table = tokenized.read_part(part, ["sha256", "text", "ids", "tokenizer"])
     digest = table["tokenizer"][0].as_py() if table.num_rows else None
     table = table.filter(pc.is_in(table["sha256"], wanted))

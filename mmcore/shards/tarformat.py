@@ -1,8 +1,8 @@
 """Tar archives as bytes: a deterministic writer and a reader that trusts nothing.
 
 The format is POSIX.1-1988 USTAR, with a POSIX.1-2001 (pax) extended header only where a name or a
-size does not fit. Every member is a regular file, mode 0644, owner 0:0, time 0: the same members give the
-same bytes. The reader also understands GNU long names; it never writes to disk.
+size does not fit. Every member is a regular file, mode 0644, owner 0:0, time 0: the same members
+give the same bytes. The reader also understands GNU long names; it never writes to disk.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def scan(file: BinaryIO, start: int = 0, end: int | None = None) -> Iterator[Mem
     before the error is sound.
     """
     limit = file.seek(0, 2) if end is None else end
-    at, override = start, {}
+    at = start
+    override: dict[str, str] = {}
     while at < limit:
         file.seek(at)
         block = file.read(BLOCK)

@@ -30,7 +30,7 @@ from mmcore.tokenize.tokenizer import (
 
 TOKENIZER_FILE = "tokenizer.json"
 STATISTICS_FILE = "statistics.json"
-# a model is asked questions that no page says, so a tenth of what the merges are learnt on is questions
+# a model is asked what no page says, so a tenth of the texts that merges are learnt on is questions
 _QUESTION_SHARE = 0.1
 
 

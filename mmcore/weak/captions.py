@@ -41,7 +41,7 @@ def role_priors(roles: pa.Array) -> NDArray[np.float64]:
 
 
 def content_words(words: Words) -> NDArray[np.object_]:
-    """For each vocabulary word what it means in any language, "" for function words: object [vocabulary].
+    """What each vocabulary word means in any language, "" for function words: object [vocabulary].
 
     "rote" and "red" both mean `colour:red`, "Kreise" and "circle" both `circle`.
     """
@@ -125,7 +125,7 @@ def _contents(words: Words, used: NDArray[np.bool_]) -> tuple[NDArray, NDArray, 
 
 def _first_texts(image: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The first usable texts of each image, a bounded number: comparing all pairs is quadratic."""
-    rank = np.cumsum(usable) - usable
+    rank: NDArray[np.int64] = np.cumsum(usable) - usable.astype(np.int64)
     starts = np.searchsorted(image, image, side="left")
     return usable & (rank - rank[starts] < _MOST_TEXTS)
 

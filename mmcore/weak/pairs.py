@@ -20,8 +20,14 @@ CAPTION = pa.struct(
     [("text", _TEXT), ("lang", _TEXT), ("confidence", pa.float64()), ("source", _TEXT)]
 )
 QUESTION = pa.struct(
-    [("question", _TEXT), ("answer", _TEXT), ("type", _TEXT), ("lang", _TEXT)]
-    + [("confidence", pa.float64()), ("source", _TEXT)]
+    [
+        ("question", _TEXT),
+        ("answer", _TEXT),
+        ("type", _TEXT),
+        ("lang", _TEXT),
+        ("confidence", pa.float64()),
+        ("source", _TEXT),
+    ]
 )
 TAG = pa.struct([("tag", _TEXT), ("confidence", pa.float64()), ("source", _TEXT)])
 SENTIMENT = pa.struct([("label", _TEXT), ("confidence", pa.float64()), ("source", _TEXT)])
@@ -98,7 +104,7 @@ def choose_captions(evidence: Evidence, given: Given) -> pa.Table:
         {
             "image": image,
             "text": text,
-            "lang": pa.array(np.where(langs == "", None, langs), _TEXT),
+            "lang": pa.array(langs, _TEXT, mask=langs == ""),
             "confidence": confidence,
             "source": pa.array(source, _TEXT),
             "first": annotated.astype(np.int8),

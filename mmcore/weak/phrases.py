@@ -1,7 +1,7 @@
 """Noun phrases: what is named, how it looks, how many there are and where it stands.
 
-A shallow chunker over flat word arrays, all in NumPy: premodifiers (article, number, size, texture, colour,
-mood, ...), then a noun; "the circle is red", "with stripes"; and a place such as "on the left"
+A shallow chunker over flat word arrays, all in NumPy: premodifiers (article, number, size, texture,
+colour, mood, ...), then a noun; "the circle is red", "with stripes"; and a place ("on the left")
 attached to the one phrase it can belong to. Where the words allow two readings, nothing is said.
 """
 
@@ -41,8 +41,8 @@ PHRASES = pa.schema(
         ("gender", pa.string()),
     ]
 )
-"""text: number of the text; key: canonical noun; count: -1 where it is not said; attributes: "" where
-not said, null where several readings exist; gender: of a German noun as its article shows, else ""."""
+"""text: number of the text; key: canonical noun; count: -1 where it is not said; attributes: ""
+where not said, null where several readings exist; gender: of a German noun as its article shows."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class NounEvidence:
 
 @dataclass(frozen=True)
 class _Runs:
-    """Noun phrases by word index: premodifiers low..start-1, noun start..head (several words if compound)."""
+    """Noun phrases by word index: premodifiers low..start-1, then the noun start..head."""
 
     low: NDArray[np.int64]
     start: NDArray[np.int64]
@@ -65,8 +65,8 @@ class _Runs:
 def count_noun_uses(words: Words) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Evidence for what is a noun, without a parser.
 
-    Output: how often each vocabulary word occurs, int64 [vocabulary]; and for each word
-    occurrence whether it stands as a noun does: after a premodifier and before a closed-class word or the end.
+    Output: how often each vocabulary word occurs, int64 [vocabulary]; and for each word occurrence
+    whether it stands as a noun does: after a premodifier, before a closed-class word or the end.
     """
     total = np.bincount(words.code, minlength=len(words.names)).astype(np.int64)
     inside, _ = _premodifiers(words)
@@ -162,7 +162,7 @@ def _find_runs(words: Words, inside: NDArray[np.bool_], evidence: NounEvidence) 
 
 
 def _bounded(words: Words, runs: _Runs, evidence: NounEvidence) -> NDArray[np.bool_]:
-    """Whether each phrase surely ends at its head: else "a fluffy dog" would be about a "fluffy"."""
+    """Whether each phrase surely ends at its head: "a fluffy dog" is not about a "fluffy"."""
     head = runs.head
     follows = np.minimum(head + 1, len(words) - 1)
     end = (head + 1 >= len(words)) | (words.text[follows] != words.text[head])
@@ -195,13 +195,14 @@ def _value(words: Words, name: str, at: NDArray[np.int64]) -> NDArray[np.object_
 def _attribute(words: Words, runs: _Runs, name: str, kind: Kind) -> NDArray[np.object_]:
     flag = words.has(kind)
     value = _value(words, name, _last(flag, runs))
-    return np.where(_number_of(flag, runs) > 1, None, value)
+    value[_number_of(flag, runs) > 1] = None
+    return value
 
 
 def _colours(
     words: Words, runs: _Runs, mixed: NDArray[np.bool_], plural: NDArray[np.bool_]
 ) -> NDArray[np.object_]:
-    """One colour, or "black and white" of one thing; several things of several colours are unclear."""
+    """One colour, or "black and white" of one thing; of several things two colours are unclear."""
     flag = words.has(Kind.COLOUR)
     number, last = _number_of(flag, runs), _last(flag, runs)
     one = _value(words, "colour", last)
@@ -212,7 +213,7 @@ def _colours(
 
 
 def _counts(words: Words, runs: _Runs) -> NDArray[np.int64]:
-    """How many are said to be there: a number, or one for "a"; -1 for "some", "the", "a group of"."""
+    """How many are said to be there: a number, one for "a", -1 for "some", "the", "a group of"."""
     number = _value(words, "number", _last(words.has(Kind.NUMBER), runs))
     said = np.where(number == "", "-1", number).astype(np.int64)
     plural = words.plurals[words.code[runs.head]]

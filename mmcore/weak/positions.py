@@ -1,4 +1,4 @@
-"""Places in the picture: "on the left", "in the upper part", "links im Bild", and whose they are."""
+"""Places in the picture ("on the left", "im oberen Teil") and what stands there."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -48,7 +49,7 @@ class World:
 
 @dataclass(frozen=True)
 class _Asked:
-    """Rows still to be worded: one per question. `value` goes into the question, `answer` is canonical."""
+    """Questions still to be worded; `answer` and `value` (which is asked about) are canonical."""
 
     image: NDArray[np.int64]
     type: str
@@ -62,11 +63,10 @@ class _Asked:
     lang: NDArray[np.object_]
 
     def where(self, keep: NDArray[np.bool_]) -> _Asked:
-        rows = {
-            name: value[keep] if isinstance(value, np.ndarray) else value
-            for name, value in vars(self).items()
+        rows: dict[str, Any] = {
+            n: v[keep] for n, v in vars(self).items() if isinstance(v, np.ndarray)
         }
-        return _Asked(**rows)
+        return replace(self, **rows)
 
 
 def ask(
@@ -146,7 +146,7 @@ def _attributes(facts: _Facts) -> list[_Asked]:
             rows.confidence[:] = np.round(rows.confidence * trust, 4)
         if fact == "texture":
             choice = np.array([value in _CHOICE for value in found.value], bool)
-            asked.append(_Asked(**{**vars(rows.where(choice)), "type": "texture_choice"}))
+            asked.append(replace(rows.where(choice), type="texture_choice"))
         asked.append(rows)
     return asked
 
@@ -161,7 +161,7 @@ def _places(facts: _Facts) -> list[_Asked]:
     asked = []
     for type, keep in (("what", single), ("shape", single & shape)):
         rows = found.asked(type, "noun", found.key)
-        rows = _Asked(**{**vars(rows), "value": found.value})
+        rows = replace(rows, value=found.value)
         asked.append(rows.where(keep))
     return asked
 
@@ -183,7 +183,7 @@ def _yes_and_no(
         (_few(facts.of("mood"), None, hashes, 1), "mood", "is", world.moods),
     ):
         rows = found.asked(type, attribute, np.full(len(found.image), "yes", object))
-        rows = _Asked(**{**vars(rows), "value": found.value})
+        rows = replace(rows, value=found.value)
         other = _absent(found, hashes, mentions, pool, attribute)
         asked += [rows, _turned(rows, value=other)]
     return asked
@@ -221,16 +221,19 @@ def _absent(
 def _turned(rows: _Asked, **changed: NDArray) -> _Asked:
     """The same questions about what is not there."""
     number = len(rows.image)
-    out = _Asked(**{**vars(rows), **changed, "answer": np.full(number, "no", object)})
-    out = _Asked(**{**vars(out), "confidence": np.minimum(rows.confidence, _ABSENT_CONFIDENCE)})
-    if "key" in changed:
-        out = _Asked(**{**vars(out), "many": np.zeros(number, bool)})
+    out = replace(
+        rows,
+        **cast(dict[str, Any], changed),
+        answer=np.full(number, "no", object),
+        confidence=np.minimum(rows.confidence, _ABSENT_CONFIDENCE),
+        many=np.zeros(number, bool) if "key" in changed else rows.many,
+    )
     [(_, drawn)] = changed.items()
     return out.where(drawn != "")
 
 
 def _word(asked: _Asked, lang: str, hashes: NDArray[np.uint64], world: World) -> pa.Table:
-    """The rows that `lang` can say: facts read in it, and in English also those of other languages."""
+    """The rows `lang` can say: facts read in it, and in English those of other languages too."""
     asked = asked.where((asked.lang == lang) | (lang == "en"))
     if not len(asked.image):
         return QA.empty_table()
@@ -257,16 +260,17 @@ def _word(asked: _Asked, lang: str, hashes: NDArray[np.uint64], world: World) ->
 
 
 class _Forms:
-    """The template columns of some rows; each distinct (key, many, value, answer) is worded once."""
+    """The template columns of rows; each distinct (key, many, value, answer) is worded once."""
 
     def __init__(self, asked: _Asked, lang: str, genders: dict[str, str]) -> None:
         rows = list(zip(asked.key, asked.many.tolist(), asked.value, asked.answer, strict=True))
-        distinct = dict.fromkeys(rows)
-        for entry in distinct:
-            distinct[entry] = _form(asked.type, asked.attribute, lang, genders, *entry)
+        distinct = {
+            entry: _form(asked.type, asked.attribute, lang, genders, *entry)
+            for entry in dict.fromkeys(rows)
+        }
         self.known = np.array([distinct[row] is not None for row in rows], bool)
-        found = [distinct[row] for row in rows if distinct[row] is not None]
-        names = found[0] if found else {}
+        found = [form for row in rows if (form := distinct[row]) is not None]
+        names = list(found[0]) if found else []
         self.columns = {n: pa.array([f[n] for f in found], pa.string()) for n in names}
 
 
@@ -310,8 +314,13 @@ def _capped(qa: pa.Table, cap: int) -> pa.Table:
     qa = qa.rename_columns(names).select(QA.names)
     qa = _with_rank(qa, ["image", "lang", "type"])
     qa = qa.sort_by(
-        [("image", "ascending"), ("lang", "descending"), ("rank", "ascending")]
-        + [("confidence", "descending"), ("question", "ascending")]
+        [
+            ("image", "ascending"),
+            ("lang", "descending"),
+            ("rank", "ascending"),
+            ("confidence", "descending"),
+            ("question", "ascending"),
+        ]
     )
     qa = qa.filter(pc.less(qa["rank"], _PER_TYPE))
     place = _ranks([qa["image"], qa["lang"]])

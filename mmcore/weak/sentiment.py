@@ -26,12 +26,16 @@ _INTENSIFIED, _AFTER_CONTRAST, _BEFORE_CONTRAST, _FORMERLY = 1.4, 1.3, 0.5, 0.2
 _PHRASES = {"1": "\ue001", "-1": "\ue002"}
 _INDIFFERENT, _OPPOSITE, _STRENGTHENER = "\ue003", "\ue004", "\ue005"
 _EMOTICONS = {"1": "\ue006", "-1": "\ue007", "0": "\ue003"}
+_FLAGS = (
+    *("negators", "exclusive_negators", "superlative_negators", "superlative_markers", "keepers"),
+    *("intensifiers", "like", "like_after", "contrast", "former"),
+)
 _CLAUSE_ENDS = frozenset(".,;:!?()–—…")
 
 
 @dataclass(frozen=True)
 class Feeling:
-    """Per text: `score` in [-1, 1]; `strength` >= 0, how much is said; `said`, whether anything is."""
+    """Per text: `score` in [-1, 1]; `strength`, how much is said; `said`, whether anything is."""
 
     score: NDArray[np.float64]
     strength: NDArray[np.float64]
@@ -77,9 +81,7 @@ def _lists(lang: str) -> _Lists:
         valence |= {character: float(value) for character in emoji}
     valence |= {token: float(v) for v, token in (*_PHRASES.items(), *_EMOTICONS.items())}
     valence |= {word: 1.0 for word in raw["like"].split()}
-    names = ("negators", "exclusive_negators", "intensifiers", "superlative_markers", "like")
-    names += ("superlative_negators", "keepers", "contrast", "former", "like_after")
-    flags = {name: frozenset(raw[name].split()) for name in names}
+    flags = {name: frozenset(raw[name].split()) for name in _FLAGS}
     emoji = {c for characters in symbols["emoji"].values() for c in characters}
     flags["symbols"] = frozenset(emoji | set(_EMOTICONS.values()))
     flags["indifferent"] = frozenset({_INDIFFERENT, *symbols["emoji"]["0"]})

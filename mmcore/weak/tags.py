@@ -1,4 +1,4 @@
-"""Tags: nouns, colours, textures, sizes and moods that texts and keywords name, in one vocabulary."""
+"""Tags: what texts and keywords name (things, colours, textures, ...), in one vocabulary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Votes and their sum. A vote says: for this image, this question has this answer; so strong; says who.
+"""Votes and their sum. A vote says: of this image, this is so; how sure; and who says so.
 
 The combination is thin on purpose: the share of the winning answer times the noisy-or of those who
 gave it. A label model that learns how accurate each function is takes its place later.
@@ -24,7 +24,7 @@ VOTES = pa.schema(
         ("lang", pa.string()),
     ]
 )
-"""slot: what is decided, such as `colour|circle`; weight in (0, 1]; lang: of the text that says so."""
+"""slot: what is decided, such as `colour|circle`; weight in (0, 1]; lang: of the text."""
 
 LABELS = pa.schema([*list(VOTES)[:4], ("confidence", pa.float64()), *list(VOTES)[5:]])
 

@@ -43,7 +43,7 @@ def name_of(key: str, lang: str, genders: dict[str, str]) -> Name:
         return _english(key)
     word = key.removeprefix("de:")
     if word != key:
-        gender = genders.get(word, "")
+        gender = genders.get(key, "")
         return Name(word.capitalize(), "", gender) if gender else Name()
     noun = english_nouns().get(key)
     return _german(noun) if noun else Name()

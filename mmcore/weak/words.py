@@ -85,9 +85,7 @@ def detect_languages(texts: pa.Array, declared: pa.Array) -> NDArray[np.object_]
     names, codes = lower.dictionary.to_pylist(), lower.indices.to_numpy(zero_copy_only=False)
     hits = []
     for lang in LANGUAGES:
-        known = lexicon(lang).words
-        extra = german_forms() if lang == "de" else {}
-        table = np.array([n in known or n in extra for n in names], bool)
+        table = np.array([_is_word(lang, name) for name in names], bool)
         counts = np.bincount(rows, weights=table[codes], minlength=len(texts))
         hits.append(counts if len(names) else np.zeros(len(texts)))
     english, german = hits
@@ -144,6 +142,12 @@ def _vocabulary(entries: list[list[str]]) -> dict:
         "keys": keys,
         "plurals": plurals,
     }
+
+
+def _is_word(lang: str, name: str) -> bool:
+    """Whether the lists of a language know a lower-case word."""
+    noun = name in german_forms() if lang == "de" else _is_listed(name)
+    return noun or name in lexicon(lang).words
 
 
 def _kind(lang: str, name: str) -> Kind:

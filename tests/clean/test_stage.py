@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -83,7 +84,7 @@ class TestClean:
         photo = encode(picture(1, (400, 300)), "JPEG")
         key = sha(photo)
         write_raw(lake, DAY, [photo])
-        rows = [
+        rows: list[dict[str, Any]] = [
             {"sha256": key, "alt": "image", "caption": "Two  red <b>kites</b>", "lang": "en"},
             {"sha256": key, "alt": "IMG_0042.jpg", "caption": "Two red kites", "lang": "en"},
             {

@@ -7,6 +7,7 @@ import struct
 import threading
 import zlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -65,7 +66,7 @@ class LocalSite:
     A list of replies is given out one a request; the last one stays.
     """
 
-    routes: dict[str, Reply | list[Reply]] = field(default_factory=dict)
+    routes: Mapping[str, Reply | list[Reply]] = field(default_factory=dict)
     hits: Counter[str] = field(default_factory=Counter)
     agents: set[str] = field(default_factory=set)
     open_now: int = 0

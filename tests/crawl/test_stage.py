@@ -156,7 +156,10 @@ def test_a_site_that_is_down_does_not_stop_a_folder(lake: Lake, tmp_path: Path) 
     (photos / "annotations.jsonl").write_text("\n".join(lines))
     with LocalSite() as site:
         gone = site.url("/")
-    sources = [site_source(gone), FolderSource(path=str(photos))]
+    sources: list[SiteSource | FolderSource] = [
+        site_source(gone),
+        FolderSource(path=str(photos)),
+    ]
     crawled = run(lake, DAY, CONFIG, sources)
     before = digests(lake)
     assert [row["caption"] for row in crawled.read().to_pylist()][:3] == [

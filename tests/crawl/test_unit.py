@@ -150,9 +150,9 @@ def test_redirects_are_followed_and_loops_are_named(lake: Lake) -> None:
     ["http://169.254.169.254/latest/meta-data/x.png", "http://localhost:{port}/secret.png"],
 )
 def test_a_redirect_to_a_private_address_is_refused(lake: Lake, target: str) -> None:
-    with LocalSite({"/": page("/go.png"), "/secret.png": picture()}) as site:
+    with LocalSite() as site:
         goal = target.format(port=site.port)
-        site.routes["/go.png"] = moved(goal)
+        site.routes = {"/": page("/go.png"), "/go.png": moved(goal), "/secret.png": picture()}
         first = crawl(lake, site.url("/"))
         leads = tuple(first.result.foreign_images)
         assert [lead.url for lead in leads] == [goal]
@@ -171,7 +171,7 @@ def test_loopback_is_refused_unless_the_source_names_it(lake: Lake) -> None:
 
 def test_a_busy_server_is_asked_again_when_it_says(lake: Lake) -> None:
     busy = Reply("slow down", 429, headers=(("Retry-After", "0"),))
-    routes = {
+    routes: dict[str, Reply | list[Reply]] = {
         "/": page("soon.png", "never.png", "long.png", "down.png"),
         "/soon.png": [busy, Reply("x", 503), picture()],
         "/never.png": busy,

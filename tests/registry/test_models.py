@@ -45,8 +45,8 @@ def lake(tmp_path: Path, empty_registry: Path) -> Lake:
     return Lake(str(tmp_path / "lake"))
 
 
-def _candidate(lake: Lake, weights: bytes) -> Dataset:
-    writer = lake.writer("candidate", DAY, format="files")
+def _candidate(lake: Lake, weights: bytes, day: str = DAY) -> Dataset:
+    writer = lake.writer("candidate", day, format="files")
     parts = [
         writer.write_file("config.json", b"{}"),
         writer.write_file("model.safetensors", weights),
@@ -160,6 +160,25 @@ def test_candidate_that_is_champion_is_compared_with_the_champion_before_it(lake
     folder = champion_folder(SETTINGS, lake, "demo", other_than=second.digest)
     assert folder is not None
     assert (folder / "model.safetensors").read_bytes() == b"one"
+
+
+def test_day_that_is_run_again_meets_the_champion_it_met_first(lake):
+    for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
+        candidate = _candidate(lake, day.encode(), day)
+        promote_if_better(SETTINGS, lake, "demo", Gate(), candidate, _evaluation(lake))
+    for day, met in (("2026-01-04", b"2026-01-03"), ("2026-01-02", b"2026-01-01")):
+        folder = champion_folder(SETTINGS, lake, "demo", before=day)
+        assert folder is not None
+        assert (folder / "model.safetensors").read_bytes() == met
+    assert champion_folder(SETTINGS, lake, "demo", before="2026-01-01") is None
+
+
+def test_version_promoted_twice_does_not_send_the_search_in_circles(lake):
+    for weights in (b"one", b"two", b"one"):
+        candidate = _candidate(lake, weights)
+        version = register(SETTINGS, lake, "demo", candidate, _evaluation(lake))
+        promote(SETTINGS, lake, "demo", version.version, PASSED)
+    assert champion_folder(SETTINGS, lake, "demo", before=DAY) is None
 
 
 def test_model_is_found_by_folder_alias_number_and_full_name(lake, tmp_path):

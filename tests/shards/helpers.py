@@ -15,8 +15,12 @@ from mmcore.lake import Dataset, Lake
 
 DAY = "2026-11-23"
 CAPTION = pa.struct(
-    [("text", pa.string()), ("lang", pa.string()), ("confidence", pa.float64())]
-    + [("source", pa.string())]
+    [
+        ("text", pa.string()),
+        ("lang", pa.string()),
+        ("confidence", pa.float64()),
+        ("source", pa.string()),
+    ]
 )
 PAIRS = pa.schema(
     [
@@ -31,8 +35,12 @@ PAIRS = pa.schema(
     ]
 )
 TOKENIZED = pa.schema(
-    [("sha256", pa.string()), ("text", pa.string()), ("ids", pa.list_(pa.int32()))]
-    + [("tokenizer", pa.string())]
+    [
+        ("sha256", pa.string()),
+        ("text", pa.string()),
+        ("ids", pa.list_(pa.int32())),
+        ("tokenizer", pa.string()),
+    ]
 )
 CRAWLED = pa.schema(
     [(n, pa.string()) for n in ("sha256", "page_url", "image_url", "license", "consent")]

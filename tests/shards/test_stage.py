@@ -9,13 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.shards.helpers import DAY, PAIRS, World, commit, write_world
 
 from mmcore.errors import MmcoreError
 from mmcore.lake import Dataset, Lake
 from mmcore.shards.reader import SampleStore, read_samples
 from mmcore.shards.splits import SPLITS
 from mmcore.shards.stage import Config, run
+from tests.shards.helpers import DAY, PAIRS, World, commit, write_world
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 CONFIG = Config(samples_per_shard=10, shards_per_task=2)

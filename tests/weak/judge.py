@@ -1,4 +1,4 @@
-"""Compares weak labels with the sample site's truth: an oracle that can answer every question asked.
+"""Compares weak labels with the sample site's truth.
 
 The truth table lists some questions per picture; weak labels ask others too. So an answer is judged
 by what the picture shows, read from the question's own words.

@@ -1,7 +1,5 @@
 """From web pages to WebDataset shards."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from mmcore import graph

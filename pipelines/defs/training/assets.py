@@ -1,7 +1,5 @@
 """From shards to a promoted model."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 import dagster as dg
@@ -18,16 +16,7 @@ GROUP = "training"
 @dg.asset(
     group_name=GROUP,
     partitions_def=daily,
-    deps=[
-        # Training reads the shards of every day up to its own.
-        dg.AssetDep(
-            shards,
-            partition_mapping=dg.TimeWindowPartitionMapping(
-                start_offset=0, allow_nonexistent_upstream_partitions=True
-            ),
-        ),
-        tokenizer,
-    ],
+    deps=[shards, tokenizer],
     kinds={"ray", "pytorch"},
     pool="training",
 )

@@ -1,7 +1,5 @@
 """What must hold before a candidate becomes champion."""
 
-from __future__ import annotations
-
 import json
 
 import dagster as dg

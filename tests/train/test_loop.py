@@ -1,0 +1,186 @@
+"""The loop: it learns, keeps its budget, refuses bad steps, resumes where it was."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmcore.errors import MmcoreError, UserError
+from mmcore.models.artifact import Artifact
+from mmcore.models.predictor import Predictor
+from mmcore.train.batches import make_batch, uniforms
+from mmcore.train.checkpoint import load_checkpoint, save_checkpoint
+from mmcore.train.loop import MAX_REFUSED_IN_A_ROW, Hooks, Trainer
+from mmcore.train.muon import orthogonalise
+from mmcore.train.schedule import learning_rate_factor
+from mmcore.train.settings import LoopSettings
+from mmcore.train.validation import Validation
+from tests.models import tiny
+from tests.train import world
+
+
+def trainer(steps: int = 8, count: int = 12, **changes: object) -> Trainer:
+    """A trainer whose budget is ``steps`` seconds of a clock that ticks once a step."""
+    ticks = itertools.count()
+    values = {
+        "budget_minutes": steps / 60,
+        "batch_size": 6,
+        "questions": 2,
+        "amp": "off",
+        "validations": 0,
+        **changes,
+    }
+    table, pixels = world.training_data(count)
+    settings = LoopSettings.model_validate(values)
+    made = Trainer(tiny.model(), table, pixels, settings, seed=3, clock=lambda: float(next(ticks)))
+    made.clock()  # the first tick is the start
+    return made
+
+
+def weights(made: Trainer) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in made.model.state_dict().items()}
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_it_learns_six_pictures_by_heart(optimizer: str) -> None:
+    made = trainer(steps=90, count=6, augmentation=0.0, optimizer=optimizer, lr=3e-3, ema=0.9)
+    made.fit()
+    model = Predictor(Artifact(made.ema.model, tiny.LABELS, tiny.tokenizer()))
+    pictures, records = world.samples(6)
+    texts = [r["captions"][0]["text"] for r in records]
+    similarity = model.encode_texts(texts) @ model.encode_images(pictures).T
+    assert (similarity.argmax(axis=1) == np.arange(6)).all()
+    asked = [(p, q["question"], q["answer"]) for p, r in zip(pictures, records, strict=True)
+             for q in r["qa"]]  # fmt: skip
+    answers = model.answer([p for p, _, _ in asked], [q for _, q, _ in asked])
+    assert [a for a, _ in answers] == [a for _, _, a in asked]
+    assert sum(c == t for c, t in zip(model.caption(pictures), texts, strict=True)) >= 5
+    assert (model.sentiment(pictures).argmax(axis=1) == [2, 0, 2, 0, 2, 0]).all()
+
+
+def test_the_budget_is_kept_and_ends_with_a_small_learning_rate() -> None:
+    made = trainer(steps=20, log_seconds=1.0)
+    state = made.fit()
+    assert state.step == 20 and state.seconds <= 21
+    assert state.history[-1]["lr"] < 0.02 * made.settings.lr
+    assert max(r["lr"] for r in state.history) > 0.9 * made.settings.lr
+
+
+def test_epochs_may_end_the_run_before_the_budget() -> None:
+    assert trainer(steps=1000, max_epochs=2).fit().cursor == 24
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    factors = [learning_rate_factor(p / 100, 0.1) for p in range(101)]
+    assert factors[10] == pytest.approx(1.0) and factors[100] == pytest.approx(0.0)
+    assert factors[:11] == sorted(factors[:11]) and factors[10:] == sorted(factors[10:])[::-1]
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    first, second = trainer(), trainer()
+    first.fit()
+    second.fit()
+    for name, value in weights(first).items():
+        torch.testing.assert_close(second.model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_a_step_that_is_not_finite_is_refused_and_counted() -> None:
+    made = trainer(steps=4)
+    good = made.pixels
+    before = weights(made)
+    made.model.captioning.norm.weight.register_hook(lambda g: g * float("nan"))
+    state = made.fit()
+    assert state.refused == 4 and state.step == 4
+    for name, value in before.items():
+        torch.testing.assert_close(made.model.state_dict()[name], value, rtol=0, atol=0)
+    assert good is made.pixels
+
+
+def test_steps_that_are_never_finite_end_the_run_with_advice() -> None:
+    made = trainer(steps=2 * MAX_REFUSED_IN_A_ROW)
+    made.model.captioning.norm.weight.register_hook(lambda g: g * float("nan"))
+    with pytest.raises(MmcoreError, match="lower train.lr"):
+        made.fit()
+
+
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
+    tmp_path: Path, optimizer: str
+) -> None:
+    whole = trainer(steps=10, optimizer=optimizer)
+    saved = Hooks(
+        checkpoint=lambda t: (
+            save_checkpoint(tmp_path, t.model, t.ema, t.optimizers, t.state)
+            if t.state.step == 5
+            else None
+        )
+    )
+    whole.settings = whole.settings.model_copy(update={"checkpoint_minutes": 1 / 120})
+    whole.fit(saved)
+    resumed = trainer(steps=10, optimizer=optimizer)
+    resumed.state = load_checkpoint(tmp_path, resumed.model, resumed.ema, resumed.optimizers)
+    assert (resumed.state.step, resumed.state.cursor) == (5, 30)
+    resumed.fit()
+    assert resumed.state.step == whole.state.step
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=1e-6)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    made = trainer(steps=1)
+    save_checkpoint(tmp_path, made.model, made.ema, made.optimizers, made.state)
+    other = Trainer(
+        tiny.model(width=64), made.table, made.pixels, made.settings, 0, clock=lambda: 0.0
+    )
+    with pytest.raises(MmcoreError, match="cannot be resumed"):
+        load_checkpoint(tmp_path, other.model, other.ema, other.optimizers)
+
+
+def test_accumulation_sees_the_same_samples_in_smaller_parts() -> None:
+    made = trainer(steps=2, accumulate=3)
+    assert [len(b.pixels) for b in made._next_batches()] == [2, 2, 2]
+    whole = trainer(steps=2)._next_batches()[0]
+    parts = torch.cat([b.cluster for b in made._next_batches()])
+    assert parts.tolist() == whole.cluster.tolist()
+    assert made.fit().cursor == 12
+
+
+def test_ranks_split_the_global_batch_without_changing_any_visit() -> None:
+    table, pixels = world.training_data(10)
+    whole = make_batch(table, pixels, 1, 20, 28, 2)
+    halves = [make_batch(table, pixels, 1, s, s + 4, 2) for s in (20, 24)]
+    assert torch.cat([h.pixels for h in halves]).equal(whole.pixels)
+    assert torch.cat([h.answer for h in halves]).equal(whole.answer)
+    assert torch.cat([h.uniform for h in halves]).equal(whole.uniform)
+
+
+def test_random_numbers_of_visits_are_uniform_and_independent_of_the_slice() -> None:
+    numbers = uniforms(5, np.arange(4000), 3, 4)
+    np.testing.assert_array_equal(numbers[100:200], uniforms(5, np.arange(100, 200), 3, 4))
+    assert numbers.min() >= 0 and numbers.max() < 1
+    np.testing.assert_allclose(numbers.mean(axis=0), 0.5, atol=0.03)
+    assert np.abs(np.corrcoef(numbers.T) - np.eye(4)).max() < 0.06
+
+
+def test_patience_ends_a_run_that_does_not_improve() -> None:
+    made = trainer(steps=1000, validations=200, patience=2, lr=1e-9, muon_lr=1e-9)
+    table, pixels = world.training_data(6)
+    made.validation = Validation(table, pixels)
+    state = made.fit()
+    assert state.step < 100 and made.state.stale == 2
+
+
+def test_a_batch_that_cannot_be_split_is_refused() -> None:
+    with pytest.raises(UserError, match="multiple of workers x accumulate"):
+        trainer(accumulate=4)
+
+
+def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
+    torch.manual_seed(0)
+    out = orthogonalise(torch.randn(3, 16, 40), bfloat16=False)
+    values = torch.linalg.svdvals(out)
+    assert values.min() > 0.6 and values.max() < 1.3

@@ -1,0 +1,167 @@
+"""The losses: what is a negative, what counts, and two ranks that equal one big batch."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+import torch.nn.functional as F
+
+from mmcore.train.augment import augment
+from mmcore.train.batches import AUGMENT_COLUMNS, make_batch
+from mmcore.train.contrastive import contrastive_sum, hard_negatives
+from mmcore.train.losses import TASKS, Modes, TaskLosses, guess_losses
+from mmcore.train.ranks import Ranks
+from mmcore.train.settings import LossWeights
+from tests.models import tiny
+from tests.train import world
+
+
+def _unit(rows: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(rows, 8, generator=generator), dim=-1)
+
+
+def _loss(
+    cluster: list[int], text: list[int], weight: list[float] | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The contrastive sum of random embeddings, and the similarities it is made of."""
+    image, caption = _unit(len(cluster), 1), _unit(len(cluster), 2)
+    total = contrastive_sum(
+        image,
+        caption,
+        torch.tensor(10.0),
+        torch.tensor(weight or [1.0] * len(cluster)),
+        torch.tensor(cluster),
+        torch.tensor(text),
+        Ranks(),
+    )
+    return total, 10 * image @ caption.T
+
+
+def test_contrastive_loss_is_cross_entropy_in_both_directions() -> None:
+    total, scores = _loss([0, 1, 2], [0, 1, 2])
+    own = torch.arange(3)
+    expected = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+    torch.testing.assert_close(total / 3, expected)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "text"), [([0, 0, 2], [0, 1, 2]), ([0, 1, 2], [5, 5, 2])], ids=["cluster", "text"]
+)
+def test_near_duplicates_and_equal_captions_are_not_negatives(
+    cluster: list[int], text: list[int]
+) -> None:
+    total, scores = _loss(cluster, text)
+    scores[0, 1] = scores[1, 0] = -torch.inf
+    own = torch.arange(3)
+    expected = (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
+    torch.testing.assert_close(total / 3, expected)
+
+
+def test_a_sample_without_caption_is_neither_row_nor_negative() -> None:
+    total, scores = _loss([0, 1, 2], [0, 1, 2], [1.0, 0.0, 1.0])
+    kept = scores[[0, 2]][:, [0, 2]]
+    own = torch.arange(2)
+    expected = (F.cross_entropy(kept, own) + F.cross_entropy(kept.T, own)) / 2
+    torch.testing.assert_close(total / 2, expected)
+
+
+def test_hard_negatives_are_the_similar_ones_and_never_a_duplicate() -> None:
+    similarity = torch.tensor([[0.0, 50.0, 1.0], [0.0, 0.0, 50.0], [0.0, 0.0, 0.0]])
+    cluster, text = torch.tensor([0, 1, 2]), torch.tensor([0, 1, 2])
+    chosen, usable = hard_negatives(
+        similarity, torch.ones(3), cluster, text, torch.tensor([0.5, 0.5, 0.5])
+    )
+    assert chosen[:2].tolist() == [1, 2] and chosen[2] in (0, 1) and usable.all()
+    same = torch.zeros(3, dtype=torch.long)
+    assert not hard_negatives(similarity, torch.ones(3), same, text, torch.rand(3))[1].any()
+
+
+def test_each_loss_starts_near_the_loss_of_a_guess() -> None:
+    model = tiny.model()
+    table, pixels = world.training_data(24)
+    batch = make_batch(table, pixels, 0, 0, 24, 2)
+    losses = TaskLosses(model, LossWeights(), Modes())
+    guess = guess_losses(model.config, 24, torch.from_numpy((table.tags > 0).mean(axis=0)))
+    relative = losses(batch, 0.0, Ranks()).detach() / losses.counts(batch).float()
+    for task, value in zip(TASKS, relative.tolist(), strict=True):
+        assert 0.4 < value / guess[task] < 2.5, task
+
+
+def test_a_loss_with_weight_zero_is_not_computed() -> None:
+    table, pixels = world.training_data(8)
+    batch = make_batch(table, pixels, 0, 0, 8, 2)
+    weights = LossWeights(reconstruction=0, matching=0, caption=0, vqa=0, tags=0, sentiment=0)
+    sums = TaskLosses(tiny.model(), weights, Modes())(batch, 0.0, Ranks())
+    assert [task for task, value in zip(TASKS, sums, strict=True) if value] == ["contrastive"]
+
+
+def test_confidence_is_the_weight_of_a_label() -> None:
+    table, pixels = world.training_data(8)
+    doubtful = table.sentiment_weights.copy()
+    doubtful[4:] = 0
+    batch = make_batch(table, pixels, 0, 0, 8, 2)
+    losses = TaskLosses(tiny.model(), LossWeights(), Modes())
+    counts = dict(zip(TASKS, losses.counts(batch).tolist(), strict=True))
+    assert counts["sentiment"] == pytest.approx(8 * 0.8)
+    assert counts["contrastive"] == pytest.approx(8 * 0.9)
+    assert counts["vqa"] == pytest.approx(16)
+
+
+def test_augmentation_keeps_left_left_and_colours_their_hue() -> None:
+    pixels = torch.full((64, 3, 32, 32), -1.0)
+    pixels[:, 0, 10:22, 2:14] = 2.0  # a red square on the left
+    uniform = torch.rand(64, AUGMENT_COLUMNS, generator=torch.Generator().manual_seed(3))
+    uniform[:, 8] = 1.0  # no erased box: it may cover the square
+    out = augment(pixels, uniform, 1.0)
+    red = out[:, 0] - out[:, 1]
+    assert (red[:, :, :16].sum(dim=(1, 2)) > red[:, :, 16:].sum(dim=(1, 2)) * 3).all()
+    assert (out[:, 1] - out[:, 2]).abs().mean() < 0.2
+    torch.testing.assert_close(augment(pixels, uniform, 0.0), pixels)
+
+
+def _gradients(weight: torch.Tensor, ranks: Ranks, first: int, count: int) -> torch.Tensor:
+    """Gradient of the contrastive loss of samples first..first+count-1 for a shared weight."""
+    shared = torch.nn.Parameter(weight.clone())
+    rows = slice(first, first + count)
+    image = F.normalize(_unit(8, 1)[rows] @ shared, dim=-1)
+    text = F.normalize(_unit(8, 2)[rows] @ shared.T, dim=-1)
+    weights = torch.tensor([1, 0.5, 0.0, 1, 1, 0.25, 1, 1])[rows]
+    cluster = torch.tensor([0, 1, 2, 3, 0, 5, 6, 7])[rows]
+    texts = torch.tensor([0, 1, 2, 3, 4, 5, 6, 3])[rows]
+    count_all = ranks.sum(weights.sum())
+    total = contrastive_sum(image, text, torch.tensor(10.0), weights, cluster, texts, ranks)
+    (total / count_all).backward()
+    ranks.sum_gradients([shared])
+    assert shared.grad is not None
+    return shared.grad
+
+
+def _rank_main(rank: int, store: str, out: str) -> None:
+    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    gradient = _gradients(torch.eye(8) + 0.1 * torch.randn(8, 8), Ranks(rank, 2), rank * 4, 4)
+    np.save(f"{out}-{rank}.npy", gradient.numpy())
+    dist.destroy_process_group()
+
+
+def test_two_ranks_have_the_gradient_of_one_big_batch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    expected = _gradients(torch.eye(8) + 0.1 * torch.randn(8, 8), Ranks(), 0, 8)
+    mp.spawn(_rank_main, (str(tmp_path / "store"), str(tmp_path / "gradient")), nprocs=2)
+    for rank in range(2):
+        found = torch.from_numpy(np.load(tmp_path / f"gradient-{rank}.npy"))
+        torch.testing.assert_close(found, expected)
+
+
+def test_guess_losses_are_logarithms_of_the_choices() -> None:
+    guess = guess_losses(tiny.config(), 64, torch.tensor([0.5, 0.5, 0.5]))
+    assert guess["contrastive"] == pytest.approx(math.log(64))
+    assert guess["vqa"] == pytest.approx(math.log(len(tiny.LABELS.answers)))
+    assert guess["tags"] == pytest.approx(math.log(2))

@@ -1,0 +1,147 @@
+"""The train stage on Ray: shards in, a candidate out, warm starts, refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mmcore.train.rank as rank_module
+from mmcore.errors import UserError
+from mmcore.lake import Lake
+from mmcore.models import load_model
+from mmcore.models.artifact import save_artifact
+from mmcore.models.config import load_preset
+from mmcore.models.fusion_model import FusionModel
+from mmcore.models.labels import Labels
+from mmcore.train.pixels import Neighbours
+from mmcore.train.rank import Callbacks, Job, fitted, train_rank
+from mmcore.train.ranks import Ranks
+from mmcore.train.settings import TrainSettings
+from mmcore.train.stage import Config, run
+from mmcore.train.warm_start import warm_start
+from tests.models import tiny
+from tests.train import world
+
+DAY, NEXT = "2026-11-23", "2026-11-24"
+
+
+def _config(**changes: object) -> Config:
+    values = {"max_epochs": 1.0, "batch_size": 8, "min_tags": 1, "min_answers": 1, **changes}
+    return Config.model_validate(values)
+
+
+@pytest.mark.slow
+def test_two_ray_workers_train_a_candidate_and_the_next_day_goes_on_from_it(
+    lake: Lake, ray_session: None, tmp_path: Path
+) -> None:
+    world.write_shards(lake, DAY, train=16, val=6)
+    first = run(lake, DAY, _config(), seed=1, run_name="test")
+    assert sorted(p.file for p in first.parts) == [
+        "config.json",
+        "labels.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "training.json",
+    ]
+    folder = first.download(tmp_path / "first")
+    record = json.loads((folder / "training.json").read_text())
+    assert record["samples_seen"] == 16 and record["steps"] == 2 and record["workers"] == 2
+    model = load_model(folder)
+    assert model.labels.answers == ("left", "right", "red", "green", "blue")
+    assert np.isfinite(model.encode_images([tiny.picture("red", "left")])).all()
+    assert lake.storage.folders("runs") == []
+    assert run(lake, DAY, _config(), seed=1, run_name="test").digest == first.digest
+
+    world.write_shards(lake, NEXT, train=4, val=2, first=40)
+    second = run(lake, NEXT, _config(), seed=1, init_from=folder, run_name="test")
+    assert second.metadata["funnel"]["train_samples"] == 20
+    assert [p.label for p in second.manifest.parents][:2] == [f"shards@{DAY}", f"shards@{NEXT}"]
+
+
+def test_days_without_shards_and_bad_settings_are_refused(lake: Lake) -> None:
+    with pytest.raises(UserError, match="no shards up to"):
+        run(lake, DAY, _config())
+    world.write_shards(lake, DAY, train=8, val=0)
+    with pytest.raises(UserError, match=r"multiple of train\.workers"):
+        run(lake, DAY, _config(batch_size=9))
+    with pytest.raises(UserError, match="not a model folder"):
+        run(lake, DAY, _config(), init_from=Path("/nowhere"))
+    with pytest.raises(ValueError, match="nano"):
+        _config(preset="enormous")
+
+
+def _train(lake: Lake, resume: Path | None, out: Path, **changes: object) -> list[str]:
+    """One rank without Ray; returns the lines it said."""
+    said: list[str] = []
+    settings = {"max_epochs": 2, "batch_size": 8, "min_tags": 1, "min_answers": 1, "amp": "off"}
+    job = Job(
+        lake.up_to("shards", DAY),
+        tiny.tokenizer().json_text,
+        tiny.config(),
+        TrainSettings.model_validate({**settings, **changes}),
+        1,
+        None,
+    )
+    callbacks = Callbacks(said.append, lambda write: (out.mkdir(exist_ok=True), write(out))[1])
+    train_rank(job, Ranks(), Neighbours("test-train-rank"), torch.device("cpu"), callbacks, resume)
+    return said
+
+
+def test_a_failed_worker_goes_on_from_its_checkpoint(lake: Lake, tmp_path: Path) -> None:
+    world.write_shards(lake, DAY, train=16, val=6)
+    _train(lake, None, tmp_path / "one", max_epochs=1)
+    said = _train(lake, tmp_path / "one", tmp_path / "two")
+    assert any(line.startswith("resuming at step 2, sample 16") for line in said)
+    record = json.loads((tmp_path / "two" / "result" / "training.json").read_text())
+    assert record["samples_seen"] == 32
+    assert set(record["final_validation"]) == {"retrieval", "vqa", "tags", "sentiment", "score"}
+
+
+def test_pictures_beyond_the_cache_are_decoded_per_batch(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.write_shards(lake, DAY, train=8, val=0)
+    monkeypatch.delattr(rank_module, "cached_pixels")  # must not be needed
+    _train(lake, None, tmp_path / "out", image_cache_mb=0, max_epochs=1)
+    assert (tmp_path / "out" / "result" / "model.safetensors").exists()
+
+
+def test_a_warm_start_matches_answers_and_tags_by_name(tmp_path: Path) -> None:
+    save_artifact(tmp_path, tiny.artifact(seed=1))
+    old = tiny.artifact(seed=1)
+    labels = Labels(
+        answers=("blue", "purple", "red"), tags=("green",), languages=("de", "en", "fr")
+    )
+    torch.manual_seed(2)
+    model = FusionModel(fitted(tiny.config(), labels, tiny.tokenizer()))
+    fresh = model.answering.mlp.down.weight[1].detach().clone()
+    said = warm_start(model, labels, tiny.tokenizer(), tmp_path)
+    assert said == "starting from the champion: all weights, 2 of 3 answers, 1 of 1 tags, 2 of 3 " \
+        "languages" or "2 of 3 answers" in said  # fmt: skip
+    rows, earlier = model.answering.mlp.down.weight, old.model.answering.mlp.down.weight
+    torch.testing.assert_close(rows[0], earlier[2])
+    torch.testing.assert_close(rows[2], earlier[0])
+    torch.testing.assert_close(rows[1], fresh)
+    torch.testing.assert_close(
+        model.captioning.language.weight[0], old.model.captioning.language.weight[1]
+    )
+    torch.testing.assert_close(model.token_embedding.weight, old.model.token_embedding.weight)
+
+
+def test_another_architecture_starts_from_scratch_and_says_so(tmp_path: Path) -> None:
+    save_artifact(tmp_path, tiny.artifact())
+    model = tiny.model(seed=5, fusion="concat")
+    before = model.token_embedding.weight.detach().clone()
+    said = warm_start(model, tiny.LABELS, tiny.tokenizer(), tmp_path)
+    assert said == "starting from scratch: the champion has another architecture (fusion)"
+    torch.testing.assert_close(model.token_embedding.weight, before)
+
+
+def test_the_default_recipe_fits_the_demo() -> None:
+    assert Config().preset == "nano" and Config().workers == 2
+    assert Config().batch_size % (Config().workers * Config().accumulate) == 0
+    assert load_preset("nano").image.size == 64

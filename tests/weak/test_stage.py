@@ -1,0 +1,149 @@
+"""The stage: one row of labels per kept image, each with confidence and source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmcore.errors import UserError
+from mmcore.lake import Dataset, Lake
+from mmcore.tokenize.stage import Config as TokenizeConfig
+from mmcore.tokenize.stage import run as tokenize
+from mmcore.tokenize.stage import run_tokenizer
+from mmcore.weak.pairs import PAIRS
+from mmcore.weak.stage import Config, run
+from tests.weak.helpers import DAY, Page, sha256, write_pages
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+PAGES = [
+    Page(
+        [
+            ("caption", "Two red circles on the left."),
+            ("alt", "red circles"),
+            ("keyword", "circle"),
+            ("keyword", "red"),
+            ("comment", "what a sad picture"),
+        ]
+    ),
+    Page([("comment", "so lovely :-)"), ("comment", "I love it")], like=0),
+    Page([("alt", "a blue star")], split="test"),
+    Page([]),
+    Page(
+        [("caption", "A dog  runs"), ("comment", "awful")],
+        annotation={
+            "captions": ["A dog runs"],
+            "qa": [{"question": "who runs?", "answer": "Dog"}, {"question": 3}],
+            "tags": ["Animal"],
+            "sentiment": "positive",
+        },
+    ),
+    Page([("alt", "a blue star"), ("comment", "First!")], annotation="not json"),
+]
+
+
+def label(lake: Lake, pages: list[Page], config: Config | None = None) -> Dataset:
+    write_pages(lake, pages)
+    run_tokenizer(lake, DAY, TokenizeConfig(vocab_size=300))
+    tokenize(lake, DAY, TokenizeConfig(vocab_size=300))
+    return run(lake, DAY, config or Config())
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return label(Lake(str(tmp_path_factory.mktemp("lake"))), PAGES)
+
+
+@pytest.fixture(scope="module")
+def rows(pairs: Dataset) -> dict[str, dict[str, Any]]:
+    return {row["sha256"]: row for row in pairs.read().to_pylist()}
+
+
+def test_every_kept_image_has_one_row_with_the_documented_columns(
+    pairs: Dataset, rows: dict[str, dict[str, Any]]
+) -> None:
+    assert set(rows) == {sha256(i) for i in (0, 2, 3, 4, 5)}
+    assert pairs.read().schema.equals(PAIRS)
+    assert rows[sha256(2)]["split"] == "test"
+
+
+def test_labels_carry_confidence_and_source(rows: dict[str, dict[str, Any]]) -> None:
+    row = rows[sha256(0)]
+    assert row["caption"]["text"] == "Two red circles on the left."
+    assert [c["source"] for c in row["captions"]] == ["caption", "alt"]
+    tags = {t["tag"]: t for t in row["tags"]}
+    assert set(tags) == {"circle", "red"}
+    everything = [row["caption"], *row["captions"], *row["qa"], *row["tags"], row["sentiment"]]
+    assert all(0 < item["confidence"] <= 1 and item["source"] for item in everything)
+
+
+def test_comments_on_a_copy_count_for_the_kept_image(rows: dict[str, dict[str, Any]]) -> None:
+    assert rows[sha256(0)]["sentiment"]["label"] == "positive"
+    assert rows[sha256(0)]["sentiment"]["source"] == "comments"
+
+
+def test_image_of_which_nothing_is_said_has_no_labels(rows: dict[str, dict[str, Any]]) -> None:
+    row = rows[sha256(3)]
+    assert row["caption"] is None and row["sentiment"] is None
+    assert row["captions"] == row["qa"] == row["tags"] == []
+
+
+def test_comments_without_feeling_are_neutral_at_low_confidence(
+    rows: dict[str, dict[str, Any]],
+) -> None:
+    assert rows[sha256(5)]["sentiment"] == {
+        "label": "neutral",
+        "confidence": 0.3,
+        "source": "comments",
+    }
+
+
+def test_annotations_beat_votes(pairs: Dataset, rows: dict[str, dict[str, Any]]) -> None:
+    row = rows[sha256(4)]
+    assert (row["caption"]["confidence"], row["caption"]["source"]) == (1.0, "annotation")
+    first = row["qa"][0]
+    assert (first["question"], first["answer"], first["source"]) == (
+        "who runs?",
+        "dog",
+        "annotation",
+    )
+    assert row["tags"][0] == {"tag": "animal", "confidence": 1.0, "source": "annotation"}
+    assert row["sentiment"] == {"label": "positive", "confidence": 1.0, "source": "annotation"}
+    # what could not be used is on record
+    assert pairs.metadata["details"]["annotation_qa"] == 1
+    assert pairs.metadata["details"]["annotation_record"] == 1
+
+
+def test_metadata_shows_funnel_and_every_function(pairs: Dataset) -> None:
+    assert pairs.metadata["funnel"]["images"] == 5
+    table = pairs.metadata["labeling_functions"]
+    assert {"fact/caption", "fact/alt", "tag/keyword", "sentiment/comments"} <= set(table)
+    assert all(0 <= entry["coverage"] <= 1 for entry in table.values())
+
+
+def test_same_input_gives_the_same_bytes_however_it_is_cut_into_parts(
+    lake: Lake, pairs: Dataset, tmp_path: Path
+) -> None:
+    again = label(lake, PAGES)
+    assert again.digest == pairs.digest
+    other = Lake(str(tmp_path / "other"))
+    write_pages(other, PAGES, parts=3)
+    run_tokenizer(other, DAY, TokenizeConfig(vocab_size=300))
+    tokenize(other, DAY, TokenizeConfig(vocab_size=300))
+    assert run(other, DAY, Config()).read().equals(pairs.read())
+
+
+def test_nothing_is_done_twice(lake: Lake) -> None:
+    first = label(lake, PAGES[:3])
+    assert run(lake, DAY, Config()).manifest == first.manifest
+
+
+def test_empty_day_gives_an_empty_dataset(lake: Lake) -> None:
+    assert label(lake, []).rows == 0
+
+
+def test_missing_input_names_the_dataset(lake: Lake) -> None:
+    with pytest.raises(UserError, match="deduplicated@2026-11-23"):
+        run(lake, DAY, Config())
