@@ -125,7 +125,7 @@ def datasets(root: str, as_json: bool) -> None:
     """List every committed dataset."""
     from mmcore.lake import Lake
 
-    found = [_summary(dataset) for dataset in Lake(root).list()]
+    found = [_summary(dataset) for dataset in Lake(root).datasets()]
     if as_json:
         _print_json(found)
         return

@@ -39,7 +39,7 @@ def run_demo(root: Path, images: int, day: str) -> int:
 
 
 def _print_results(root: Path, recipe: Path, home: Path, day: str, seconds: float) -> None:
-    from mmcore.evaluate.summary import score_lines
+    from mmcore.evaluate.headline import score_lines
     from mmcore.lake import Lake
 
     evaluation = Lake(str(root)).dataset("evaluation", day)

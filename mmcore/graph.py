@@ -111,7 +111,7 @@ def train(job: Job) -> Dataset:
 
 
 def evaluate(job: Job) -> Dataset:
-    """Score the candidate beside blind baselines and the champion, and register it: `evaluation`."""
+    """Score the candidate beside blind guesses and the champion; register it: `evaluation`."""
     from mmcore import registry
     from mmcore.evaluate import stage
 
@@ -129,7 +129,7 @@ def evaluate(job: Job) -> Dataset:
 
 
 def promote(job: Job) -> Dataset:
-    """Move the alias `champion` to the candidate; MmcoreError with the reasons if the gate fails."""
+    """Move the alias `champion` to the candidate; MmcoreError says why if the gate fails."""
     from mmcore import registry
 
     candidate = job.lake.dataset("candidate", job.day)

@@ -40,8 +40,9 @@ def map_parts(
         override_num_blocks=len(items),
     )
     results: dict[int, R] = {}
+    call: Any = _call  # Ray's type of a batch function knows no further arguments
     mapped = blocks.map_batches(
-        _call, fn_kwargs={"fn": fn}, batch_size=None, batch_format="numpy", num_cpus=num_cpus
+        call, fn_kwargs={"fn": fn}, batch_size=None, batch_format="numpy", num_cpus=num_cpus
     )
     with progress(description, None, unit) as bar:
         for row in mapped.iter_rows():

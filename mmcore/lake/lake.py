@@ -58,7 +58,7 @@ class Lake:
         """Committed datasets of `day` and every earlier partition, in order."""
         return [self.dataset(name, d) for d in self.partitions(name) if d <= day]
 
-    def list(self) -> list[Dataset]:
+    def datasets(self) -> list[Dataset]:
         """Every committed dataset, by name and partition."""
         storage = self.storage
         found = (

@@ -32,7 +32,9 @@ class Conflict(MmcoreError):
 class Storage(Protocol):
     """What the lake needs of a place to keep bytes."""
 
-    uri: str
+    @property
+    def uri(self) -> str:
+        """The root, as it was given."""
 
     def read(self, key: str) -> bytes:
         """Whole object; raises FileNotFoundError."""
@@ -45,7 +47,7 @@ class Storage(Protocol):
 
     def exists(self, key: str) -> bool: ...
 
-    def list(self, prefix: str) -> list[str]:
+    def keys(self, prefix: str) -> list[str]:
         """Sorted keys below `prefix` (a folder, without trailing slash)."""
 
     def folders(self, prefix: str) -> list[str]:
@@ -114,7 +116,7 @@ class LocalStorage:
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
 
-    def list(self, prefix: str) -> list[str]:
+    def keys(self, prefix: str) -> list[str]:
         base = self._path(prefix)
         files = (p for p in base.rglob("*") if p.is_file() and not p.name.startswith("."))
         return sorted(p.relative_to(self.uri).as_posix() for p in files)
@@ -211,7 +213,7 @@ class S3Storage:
             raise
         return True
 
-    def list(self, prefix: str) -> list[str]:
+    def keys(self, prefix: str) -> list[str]:
         base = self._key("")
         pages = self._pages(Prefix=self._key(prefix.rstrip("/") + "/"))
         return sorted(o["Key"][len(base) :] for page in pages for o in page.get("Contents", []))
@@ -236,7 +238,7 @@ class S3Storage:
         return f"s3://{self._bucket}/{self._key(key)}"
 
     def delete(self, prefix: str) -> None:
-        keys = [*self.list(prefix), *([prefix] if self.exists(prefix) else [])]
+        keys = [*self.keys(prefix), *([prefix] if self.exists(prefix) else [])]
         for start in range(0, len(keys), 1000):
             batch = [{"Key": self._key(key)} for key in keys[start : start + 1000]]
             _s3_client().delete_objects(Bucket=self._bucket, Delete={"Objects": batch})

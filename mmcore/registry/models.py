@@ -34,8 +34,6 @@ CHAMPION = "champion"
 CANDIDATE = "candidate"
 _DIGEST = "mmcore.candidate"
 _DAY = "mmcore.day"
-_DAY = "mmcore.day"
-_DAY = "mmcore.day"
 _EVALUATION = "mmcore.evaluation"
 _SCORES = "mmcore.scores"
 _PREVIOUS = "mmcore.previous_champion"
@@ -155,30 +153,45 @@ def rollback(settings: RegistrySettings, lake: Lake, name: str) -> ModelVersion:
 
 
 def champion(
-    settings: RegistrySettings, lake: Lake, name: str, *, before: str | None = None
+    settings: RegistrySettings,
+    lake: Lake,
+    name: str,
+    *,
+    before: str | None = None,
+    other_than: str | None = None,
 ) -> tuple[ModelVersion, Path] | None:
     """The champion and a local folder with its files, or None while there is none.
 
     before: the champion that a run of this day starts from and is compared with, which is the
     newest one of an earlier day: a day that is run again must not meet its own result.
+    other_than: digest of a candidate that must not be compared with itself. Where the champion
+    does not count, the one before it is meant.
     """
     location = locate(settings, lake)
     client = open_client(location)
     number = _alias(client, name, CHAMPION)
-    while number is not None:
-        tags = client.get_model_version(name, str(number)).tags
-        if before is None or tags[_DAY] < before:
-            found = _find(client, name, number)
+    looked_at: set[int] = set()
+    while number is not None and number not in looked_at:
+        # A version that was promoted, replaced and promoted again closes a circle.
+        looked_at.add(number)
+        found = _find(client, name, number)
+        if found.candidate != other_than and (before is None or found.day < before):
             return found, local_folder(client, location, found.run_id)
-        number = int(tags[_PREVIOUS]) if tags.get(_PREVIOUS) else None
+        earlier = client.get_model_version(name, str(number)).tags.get(_PREVIOUS)
+        number = int(earlier) if earlier else None
     return None
 
 
 def champion_folder(
-    settings: RegistrySettings, lake: Lake, name: str, *, before: str | None = None
+    settings: RegistrySettings,
+    lake: Lake,
+    name: str,
+    *,
+    before: str | None = None,
+    other_than: str | None = None,
 ) -> Path | None:
     """The folder that `champion` finds, or None."""
-    found = champion(settings, lake, name, before=before)
+    found = champion(settings, lake, name, before=before, other_than=other_than)
     return found[1] if found else None
 
 

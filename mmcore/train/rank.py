@@ -35,7 +35,7 @@ VALIDATION_SAMPLES = 512
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a rank is told; picklable. ``architecture`` lacks the sizes that come from data."""
+    """Everything a rank is told; picklable. ``architecture`` lacks the sizes that data gives."""
 
     shards: list[Dataset]
     tokenizer_json: str

@@ -6,7 +6,7 @@ import math
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:
-    """Share of the peak: linear warm-up over the first ``warmup`` share of the budget, then a cosine to zero.
+    """Share of the peak: linear over the first ``warmup`` of the budget, then a cosine to zero.
 
     A function of the budget rather than of steps: a slow machine makes fewer steps but ends with
     the same small learning rate.

@@ -70,7 +70,7 @@ def test_volatile_columns_are_stored_but_not_in_the_digest(lake: Lake) -> None:
 def test_nothing_is_visible_before_commit(lake: Lake) -> None:
     lake.writer("numbers", DAY).write_table(0, pa.table({"value": [1]}))
     assert lake.find("numbers", DAY) is None
-    assert lake.list() == []
+    assert lake.datasets() == []
     assert lake.partitions("numbers") == []
     with pytest.raises(UserError, match="numbers@2026-01-02"):
         lake.dataset("numbers", DAY)

@@ -37,7 +37,7 @@ def test_datasets_work_on_s3_as_on_a_disk(s3_lake: Lake) -> None:
     assert found.digest == committed.digest
     assert found.paths()[0].startswith("s3://lake/team/datasets/numbers/2026-01-02/")
     assert s3_lake.partitions("numbers") == ["2026-01-02"]
-    assert [d.label for d in s3_lake.list()] == ["numbers@2026-01-02"]
+    assert [d.label for d in s3_lake.datasets()] == ["numbers@2026-01-02"]
 
 
 def test_sweep_on_s3_removes_only_what_nobody_points_to(s3_lake: Lake) -> None:

@@ -25,7 +25,7 @@ from tests.train import world
 
 def trainer(steps: int = 8, count: int = 12, **changes: object) -> Trainer:
     """A trainer whose budget is ``steps`` seconds of a clock that ticks once a step."""
-    ticks = itertools.count()
+    ticks = itertools.chain([0], itertools.count())
     values = {
         "budget_minutes": steps / 60,
         "batch_size": 6,
@@ -36,9 +36,7 @@ def trainer(steps: int = 8, count: int = 12, **changes: object) -> Trainer:
     }
     table, pixels = world.training_data(count)
     settings = LoopSettings.model_validate(values)
-    made = Trainer(tiny.model(), table, pixels, settings, seed=3, clock=lambda: float(next(ticks)))
-    made.clock()  # the first tick is the start
-    return made
+    return Trainer(tiny.model(), table, pixels, settings, seed=3, clock=lambda: float(next(ticks)))
 
 
 def weights(made: Trainer) -> dict[str, torch.Tensor]:
@@ -47,7 +45,9 @@ def weights(made: Trainer) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_it_learns_six_pictures_by_heart(optimizer: str) -> None:
-    made = trainer(steps=90, count=6, augmentation=0.0, optimizer=optimizer, lr=3e-3, ema=0.9)
+    made = trainer(
+        steps=100, count=6, augmentation=0.0, optimizer=optimizer, lr=8e-3, muon_lr=0.05, ema=0.9
+    )
     made.fit()
     model = Predictor(Artifact(made.ema.model, tiny.LABELS, tiny.tokenizer()))
     pictures, records = world.samples(6)
@@ -90,20 +90,18 @@ def test_the_same_seed_gives_the_same_weights() -> None:
 
 def test_a_step_that_is_not_finite_is_refused_and_counted() -> None:
     made = trainer(steps=4)
-    good = made.pixels
     before = weights(made)
     made.model.captioning.norm.weight.register_hook(lambda g: g * float("nan"))
     state = made.fit()
     assert state.refused == 4 and state.step == 4
     for name, value in before.items():
         torch.testing.assert_close(made.model.state_dict()[name], value, rtol=0, atol=0)
-    assert good is made.pixels
 
 
 def test_steps_that_are_never_finite_end_the_run_with_advice() -> None:
     made = trainer(steps=2 * MAX_REFUSED_IN_A_ROW)
     made.model.captioning.norm.weight.register_hook(lambda g: g * float("nan"))
-    with pytest.raises(MmcoreError, match="lower train.lr"):
+    with pytest.raises(MmcoreError, match="lower train"):
         made.fit()
 
 
