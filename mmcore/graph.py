@@ -105,7 +105,7 @@ def train(job: Job) -> Dataset:
         job.day,
         job.recipe.train,
         seed=job.recipe.seed,
-        init_from=None if job.retrain_from_scratch else champion_folder(job),
+        init_from=None if job.retrain_from_scratch else _start(job),
         run_name=f"{job.recipe.name}-{job.day}-{job.run_id}",
     )
 
@@ -115,15 +115,17 @@ def evaluate(job: Job) -> Dataset:
     from mmcore import registry
     from mmcore.evaluate import stage
 
+    candidate = job.lake.dataset("candidate", job.day)
     evaluation = stage.run(
         job.lake,
         job.day,
         job.recipe.evaluate,
         gold=Path(job.recipe.gold) if job.recipe.gold else None,
-        champion=champion_folder(job),
+        champion=registry.champion_folder(
+            job.recipe.registry, job.lake, job.recipe.name, other_than=candidate.digest
+        ),
         seed=job.recipe.seed,
     )
-    candidate = job.lake.dataset("candidate", job.day)
     registry.register(job.recipe.registry, job.lake, job.recipe.name, candidate, evaluation)
     return evaluation
 
@@ -170,16 +172,14 @@ def run_stage(name: str, job: Job) -> Dataset:
     return STAGES[name](job)
 
 
-def champion_folder(job: Job) -> Path | None:
-    """Local folder with the champion of the days before the job's, or None while there is none.
+def _start(job: Job) -> Path | None:
+    """Folder of the champion of the days before the job's, or None while there is none.
 
     Not the champion of now: a day that is run again must start from where it started before.
     """
     from mmcore import registry
 
-    return registry.champion_folder(
-        job.recipe.registry, job.lake, job.recipe.name, before=job.day
-    )
+    return registry.champion_folder(job.recipe.registry, job.lake, job.recipe.name, before=job.day)
 
 
 @contextlib.contextmanager
