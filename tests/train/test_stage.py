@@ -51,7 +51,7 @@ def test_two_ray_workers_train_a_candidate_and_the_next_day_goes_on_from_it(
     record = json.loads((folder / "training.json").read_text())
     assert record["samples_seen"] == 16 and record["steps"] == 2 and record["workers"] == 2
     model = load_model(folder)
-    assert model.labels.answers == ("left", "right", "red", "green", "blue")
+    assert model.labels.answers == ("left", "right", "green", "red", "blue")
     assert np.isfinite(model.encode_images([tiny.picture("red", "left")])).all()
     assert lake.storage.folders("runs") == []
     assert run(lake, DAY, _config(), seed=1, run_name="test").digest == first.digest
@@ -120,8 +120,9 @@ def test_a_warm_start_matches_answers_and_tags_by_name(tmp_path: Path) -> None:
     model = FusionModel(fitted(tiny.config(), labels, tiny.tokenizer()))
     fresh = model.answering.mlp.down.weight[1].detach().clone()
     said = warm_start(model, labels, tiny.tokenizer(), tmp_path)
-    assert said == "starting from the champion: all weights, 2 of 3 answers, 1 of 1 tags, 2 of 3 " \
-        "languages" or "2 of 3 answers" in said  # fmt: skip
+    assert said.startswith("starting from the champion: all weights, ")
+    for part in ("2 of 3 answers", "1 of 1 tags", "2 of 3 languages"):
+        assert part in said
     rows, earlier = model.answering.mlp.down.weight, old.model.answering.mlp.down.weight
     torch.testing.assert_close(rows[0], earlier[2])
     torch.testing.assert_close(rows[2], earlier[0])

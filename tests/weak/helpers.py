@@ -59,7 +59,8 @@ def phrases(*texts: str, lang: str | None = None) -> list[dict[str, Any]]:
 
 def evidence(*images: list[tuple[str, str]], page: str = "") -> Evidence:
     """Evidence from (role, text) pairs per image; each page of its own unless `page` is given."""
-    captions, pages = [], []
+    captions: list[tuple[Any, ...]] = []
+    pages: list[tuple[Any, ...]] = []
     for number, listed in enumerate(images):
         for role, text in listed:
             own = role in _CAPTIONS

@@ -102,7 +102,7 @@ def expected(question: str, scene: dict[str, Any]) -> str | None:
     if set(words) & {"mood", "feel"} or (words[0] == "how" and "look" in words):
         return face["mood"] if face else None
     if "colour" in words or "color" in words:
-        return scene["background"] if "background" in words else about and about["colour"]
+        return scene["background"] if "background" in words else (about or {}).get("colour")
     if set(words) & {"pattern", "texture", "striped"}:
         return (about or {}).get("texture") or None
     if set(words) & {"small", "size", "big"}:

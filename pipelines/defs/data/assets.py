@@ -23,7 +23,7 @@ def cleaned(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mater
     return materialize(graph.clean, workplace.job(context), picture=_normalized_sample)
 
 
-@dg.asset(group_name=GROUP, partitions_def=daily, deps=[cleaned], kinds={"ray", "parquet"})
+@dg.asset(group_name=GROUP, partitions_def=daily, deps=[crawled, cleaned], kinds={"ray", "parquet"})
 def deduplicated(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """Clusters of near-duplicate images, across days, with their merged captions."""
     return materialize(graph.dedup, workplace.job(context))
@@ -58,7 +58,10 @@ def pairs(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Materia
 
 
 @dg.asset(
-    group_name=GROUP, partitions_def=daily, deps=[cleaned, pairs, tokenized], kinds={"ray", "tar"}
+    group_name=GROUP,
+    partitions_def=daily,
+    deps=[crawled, cleaned, tokenized, pairs],
+    kinds={"ray", "tar"},
 )
 def shards(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """WebDataset tars in train, val and test splits that no near-duplicate crosses."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from mmcore import graph
-from pipelines.defs.data.assets import shards, tokenizer
+from pipelines.defs.data.assets import crawled, deduplicated, shards, tokenizer
 from pipelines.defs.partitions import daily
 from pipelines.defs.results import materialize
 from pipelines.resources import Workplace
@@ -25,7 +25,12 @@ def candidate(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mat
     return materialize(graph.train, workplace.job(context))
 
 
-@dg.asset(group_name=GROUP, partitions_def=daily, deps=[candidate, shards], kinds={"ray"})
+@dg.asset(
+    group_name=GROUP,
+    partitions_def=daily,
+    deps=[crawled, deduplicated, shards, candidate],
+    kinds={"ray"},
+)
 def evaluation(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """Scores per task beside blind baselines and the champion; the report card."""
     return materialize(graph.evaluate, workplace.job(context))
@@ -34,7 +39,7 @@ def evaluation(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Ma
 @dg.asset(
     group_name=GROUP,
     partitions_def=daily,
-    deps=[evaluation],
+    deps=[candidate, evaluation],
     kinds={"mlflow"},
     freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36)),
 )
