@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from mmcore.models.labels import Labels
 from mmcore.models.layers import Encoded
 
 Images = Sequence[bytes] | Tensor
+Items = TypeVar("Items", Sequence[bytes] | Tensor, Sequence[str])
 
 
 class Predictor:
@@ -140,7 +142,7 @@ class Predictor:
         ids = self._tokenizer.encode(texts, self._model.config.text.max_tokens)
         return self._model.encode_text(torch.from_numpy(ids).to(self.device))
 
-    def _chunks(self, items: Images) -> Iterator[Images]:
+    def _chunks(self, items: Items) -> Iterator[Items]:
         for start in range(0, len(items), self.batch_size):
             yield items[start : start + self.batch_size]
 

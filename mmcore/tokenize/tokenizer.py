@@ -117,7 +117,7 @@ def pad_batch(encoded: Encoded, length: int, bos: bool = True, eos: bool = True)
     return out
 
 
-def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+def decode(tokenizer: Tokenizer, ids: Sequence[int] | NDArray[np.integer]) -> str:
     """The text of ids; special tokens are left out and what follows `[EOS]` is ignored."""
     listed = [int(i) for i in ids]
     if EOS in listed:
@@ -125,6 +125,8 @@ def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     return tokenizer.decode(listed, skip_special_tokens=True).strip()
 
 
-def decode_batch(tokenizer: Tokenizer, rows: Iterable[Sequence[int]]) -> list[str]:
+def decode_batch(
+    tokenizer: Tokenizer, rows: Iterable[Sequence[int] | NDArray[np.integer]]
+) -> list[str]:
     """`decode` for many."""
     return [decode(tokenizer, row) for row in rows]

@@ -72,7 +72,11 @@ def hidden_matrices(model: FusionModel) -> list[nn.Parameter]:
         if isinstance(module, ReconstructionHead):
             outputs.add(id(module.linear.weight))
     layers = (nn.Linear, nn.Conv1d, nn.Conv2d)
-    weights = [m.weight for m in model.modules() if isinstance(m, layers)]
+    weights: list[nn.Parameter] = [
+        m.weight  # type: ignore[misc]
+        for m in model.modules()
+        if isinstance(m, layers)
+    ]
     return [
         w
         for w in weights

@@ -74,7 +74,8 @@ def train_rank(
         records, settings.min_answers, settings.min_tags, settings.max_answers, settings.max_tags
     )
     config = fitted(job.architecture, labels, tokenizer)
-    model = FusionModel(config).to(device=device, memory_format=torch.channels_last)
+    model = FusionModel(config).to(device)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     say(
         f"{len(store):,} images, {parameter_count(model):,} parameters, {len(labels.answers)} "
         f"answers, {len(labels.tags)} tags"
