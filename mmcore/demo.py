@@ -126,8 +126,8 @@ _RECIPE = dedent("""\
       # Our own machine needs no sparing; a public host does (default: 20 requests a second).
       requests_per_second: null
       connections_per_host: 16
-      timeout_seconds: 4
-      idle_seconds: 2
+      timeout_seconds: 5
+      idle_seconds: 3
       attempts: 3
       backoff_seconds: 0.2
 

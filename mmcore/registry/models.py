@@ -130,10 +130,15 @@ def promote_if_better(
     candidate: Dataset,
     evaluation: Dataset,
 ) -> Promotion:
-    """Register a candidate, judge it, and make it champion if the gate is passed."""
+    """Register a candidate, judge it, and make it champion if the gate is passed.
+
+    An earlier day that is run again never takes the place of a later day's champion: it was
+    trained on less, and repeating history must not change the present.
+    """
     version = register(settings, lake, name, candidate, evaluation)
     decision = decide(read_scores(evaluation), gate)
-    if decision.passed:
+    now = champion(settings, lake, name)
+    if decision.passed and (now is None or now[0].day <= version.day):
         return Promotion(promote(settings, lake, name, version.version, decision), decision)
     _record_decision(open_client(locate(settings, lake)), name, version.version, decision)
     return Promotion(version, decision)

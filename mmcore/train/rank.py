@@ -80,8 +80,10 @@ def train_rank(
         f"{len(store):,} images, {parameter_count(model):,} parameters, {len(labels.answers)} "
         f"answers, {len(labels.tags)} tags"
     )
-    if job.init_from and resume is None:
-        say(warm_start(model, labels, tokenizer, Path(job.init_from)))
+    start = "starting from scratch"
+    if job.init_from:
+        start = warm_start(model, labels, tokenizer, Path(job.init_from))
+    say(start)
     table = build_table(records, labels, tokenizer, config.text.max_tokens)
     pixels = _pixels(store, config.image.size, settings, neighbours)
     validation = _validation(job, labels, tokenizer, config) if ranks.rank == 0 else None
@@ -94,7 +96,7 @@ def train_rank(
         checkpoint=lambda t: callbacks.checkpoint(partial(_write_state, t)),
     )
     trainer.fit(hooks)
-    callbacks.checkpoint(partial(_write_result, trainer, labels, tokenizer, job))
+    callbacks.checkpoint(partial(_write_result, trainer, labels, tokenizer, job, start))
 
 
 def fitted(architecture: ModelConfig, labels: Labels, tokenizer: TextTokenizer) -> ModelConfig:
@@ -148,26 +150,31 @@ def _write_state(trainer: Trainer, folder: Path) -> None:
 
 
 def _write_result(
-    trainer: Trainer, labels: Labels, tokenizer: TextTokenizer, job: Job, folder: Path
+    trainer: Trainer,
+    labels: Labels,
+    tokenizer: TextTokenizer,
+    job: Job,
+    start: str,
+    folder: Path,
 ) -> None:
     _write_state(trainer, folder)
     weights = trainer.ema.model.state_dict()
     files = artifact_files(weights, trainer.model.config, labels, tokenizer)
-    files["training.json"] = training_record(trainer, job)
+    files["training.json"] = training_record(trainer, job, start)
     target = folder / "result"
     target.mkdir()
     for name, data in files.items():
         (target / name).write_bytes(data)
 
 
-def training_record(trainer: Trainer, job: Job) -> bytes:
+def training_record(trainer: Trainer, job: Job, start: str) -> bytes:
     """``training.json``: settings, losses over time, speed, parents."""
     state = trainer.state
     validation = trainer.validation
     record = {
         "settings": job.settings.model_dump(mode="json"),
         "seed": job.seed,
-        "init_from": job.init_from is not None,
+        "start": start,
         "parents": [ds.digest for ds in job.shards],
         "workers": trainer.ranks.world,
         "bfloat16": trainer.bfloat16,

@@ -162,6 +162,16 @@ def test_candidate_that_is_champion_is_compared_with_the_champion_before_it(lake
     assert (folder / "model.safetensors").read_bytes() == b"one"
 
 
+def test_earlier_day_that_is_run_again_does_not_replace_a_later_days_champion(lake):
+    first = _candidate(lake, b"one", "2026-01-01")
+    promote_if_better(SETTINGS, lake, "demo", Gate(), first, _evaluation(lake))
+    second = _candidate(lake, b"two", "2026-01-02")
+    promote_if_better(SETTINGS, lake, "demo", Gate(), second, _evaluation(lake))
+    again = promote_if_better(SETTINGS, lake, "demo", Gate(), first, _evaluation(lake))
+    assert again.decision.passed
+    assert (resolve(SETTINGS, lake, "champion") / "model.safetensors").read_bytes() == b"two"
+
+
 def test_day_that_is_run_again_meets_the_champion_it_met_first(lake):
     for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
         candidate = _candidate(lake, day.encode(), day)
