@@ -25,14 +25,14 @@ STAGES = (
     Stage(
         "crawl",
         ("robots, consent,", "guarded fetch,", "extraction"),
-        ("crawled", "outcomes", "raw"),
+        ("crawled", "outcomes", "raw", "references"),
     ),
     Stage(
         "clean",
         ("attributes, rules,", "language,", "personal data"),
-        ("cleaned", "normalized", "texts"),
+        ("cleaned", "measured", "normalized", "texts"),
     ),
-    Stage("dedup", ("near-duplicates,", "clusters across", "nights"), ("deduplicated",)),
+    Stage("dedup", ("near-duplicates,", "clusters across", "nights"), ("deduplicated", "clusters")),
     Stage("tokenize", ("the tokenizer,", "token ids"), ("tokenizer", "tokenized")),
     Stage("weak", ("pseudo-pairs", "for five tasks,", "weak labels"), ("pairs",)),
     Stage("shards", ("leak-free splits,", "tars, the order", "of samples"), ("shards",)),
@@ -207,10 +207,14 @@ def foundations() -> list[str]:
         text(64, CHIPS + 36, "immutable, named"),
         text(64, CHIPS + 52, "by content"),
         text(
-            LEFT,
-            CHIPS + 106,
-            "NAME@DAY: the parts, then the manifest, then the pointer, atomically. A local folder "
-            "or s3://. Only references pass between stages.",
+            LEFT + 4 * (BOX + GAP),
+            CHIPS + 70,
+            "NAME@DAY: the parts, then the manifest, then the pointer, atomically.",
+        ),
+        text(
+            LEFT + 4 * (BOX + GAP),
+            CHIPS + 88,
+            "A local folder or s3://. Only references pass between stages.",
         ),
     ]
 

@@ -80,3 +80,11 @@ def _is_setting(line: str) -> bool:
     key = line.removeprefix("# ").partition(":")[0]
     settings = set(Recipe.model_fields) - {"gold", "sources"}
     return line.startswith("# ") and (key in settings or line.startswith("#   "))
+
+
+def test_the_documentation_shows_every_key() -> None:
+    documented = (Path(__file__).parents[1] / "docs/recipe.md").read_text(encoding="utf-8")
+    listing = documented.partition("```yaml\n")[2].rpartition("```")[0]
+    assert listing.strip() == commented_recipe("recipe.yaml").strip(), (
+        "run: mmcore init, and paste what it wrote into docs/recipe.md"
+    )

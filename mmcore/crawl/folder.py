@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,12 +18,12 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
+from mmcore.annotated import ANNOTATIONS, Member, OutsideFolder, read_image
 from mmcore.crawl.outcomes import Outcome
 from mmcore.crawl.schemas import CRAWLED
 from mmcore.crawl.sniff import image_type
 from mmcore.errors import UserError
 
-ANNOTATIONS = "annotations.jsonl"
 SPLITS = ("train", "val", "test")
 SENTIMENTS = ("negative", "neutral", "positive")
 
@@ -37,15 +36,6 @@ class Block:
     start: int
     end: int
     line: int
-
-
-@dataclass(frozen=True)
-class Member:
-    """Where an image lies inside a tar."""
-
-    tar: str
-    offset: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -81,21 +71,6 @@ def folder_blocks(folder: str, lines: int) -> list[Block]:
     if offset > start:
         blocks.append(Block(folder, start, offset, first + 1))
     return blocks
-
-
-def tar_members(folder: str) -> dict[str, Member]:
-    """Files inside the folder's .tar files by name; the first tar in name order wins."""
-    members: dict[str, Member] = {}
-    for path in sorted(Path(folder).glob("*.tar")):
-        try:
-            with tarfile.open(path, "r:") as tar:
-                for info in tar:
-                    if info.isfile():
-                        name = info.name.removeprefix("./")
-                        members.setdefault(name, Member(str(path), info.offset_data, info.size))
-        except (tarfile.TarError, OSError) as error:
-            raise UserError(f"{path} cannot be read as a tar: {error}.") from error
-    return members
 
 
 def read_block(block: Block, members: dict[str, Member]) -> FolderRows:
@@ -185,20 +160,10 @@ def _check_questions(value: Any) -> None:
 
 def _image(folder: Path, name: str, members: dict[str, Member]) -> tuple[str, bytes]:
     """(URL, bytes) of a record's image. Raises BadRecord where it leaves the folder."""
-    if not name or "\x00" in name:
-        raise BadRecord('"image" is not a path')
-    path = folder / name
-    root = folder.resolve()
-    if not path.resolve().is_relative_to(root) or path.resolve() == root:
-        raise BadRecord(f"{name!r} leaves the folder")
-    if path.is_file():
-        return _file_url(path), path.read_bytes()
-    member = members.get(name.removeprefix("./"))
-    if member is None:
-        raise FileNotFoundError(f"{name} is not in the folder")
-    with open(member.tar, "rb") as tar:
-        tar.seek(member.offset)
-        return _file_url(path), tar.read(member.size)
+    try:
+        return _file_url(folder / name), read_image(folder, name, members)
+    except OutsideFolder as error:
+        raise BadRecord(str(error)) from None
 
 
 def _outcome(url: str, data: bytes, page: str) -> Outcome:

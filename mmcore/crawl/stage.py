@@ -19,15 +19,14 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmcore import __version__
+from mmcore.annotated import Member, tar_members
 from mmcore.cluster import map_parts, post, say
 from mmcore.crawl.fetch import FetchLimits
 from mmcore.crawl.folder import (
     Block,
-    Member,
     crawled_rows_table,
     folder_blocks,
     read_block,
-    tar_members,
 )
 from mmcore.crawl.gate import Politeness
 from mmcore.crawl.host import HostLimits

@@ -17,6 +17,7 @@ from typing import Any
 
 from PIL import Image
 
+from mmcore.annotated import ANNOTATIONS, OutsideFolder, read_image, tar_members
 from mmcore.errors import UserError
 from mmcore.evaluate.examples import Example, labels_of_sample
 from mmcore.evaluate.predictions import Predictions, Predictor, concatenate, predict
@@ -24,7 +25,6 @@ from mmcore.evaluate.records import Labels, RecordCounts, read_records
 from mmcore.evaluate.summary import plain_scores
 from mmcore.evaluate.tasks import score_tasks
 
-ANNOTATIONS = "annotations.jsonl"
 _BLOCK = 64
 _PREFERRED_SPLITS = ("test", "val")
 _logger = logging.getLogger(__name__)
@@ -128,16 +128,17 @@ def _find_split(path: Path) -> str | None:
 
 def _folder_items(path: Path, counts: RecordCounts) -> Iterator[Item]:
     folder = path if path.is_dir() else path.parent
+    members = tar_members(folder)
     with _open_annotations(path) as lines:
         for record in read_records(lines, counts):
-            file = folder / record.image
-            if not file.resolve().is_relative_to(folder.resolve()):
+            try:
+                image = read_image(folder, record.image, members)
+            except OutsideFolder:
                 counts.bad["outside_folder"] += 1
-            elif not file.is_file():
+            except OSError:
                 counts.bad["missing_file"] += 1
             else:
-                labels = record.labels
-                yield Item(record.image, file.read_bytes(), labels, record.text, record.split)
+                yield Item(record.image, image, record.labels, record.text, record.split)
 
 
 def _tar_items(path: Path, counts: RecordCounts) -> Iterator[Item]:

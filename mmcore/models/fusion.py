@@ -1,5 +1,6 @@
 """Fusion: one vector per (text, context) pair, where the context is the other modality.
 
+Of a text it gets the first token, which has read the others in the encoder, and the pooled vector.
 Every kind takes ``index`` [Q]: the context row that each of the Q texts belongs to.
 """
 
@@ -78,7 +79,7 @@ class CrossAttentionFusion(nn.Module):
 
     def forward(self, text: Encoded, context: Encoded, index: Tensor) -> Tensor:
         """-> [Q, D]."""
-        x = text.tokens[:, :1]
+        x = text.tokens  # [Q, 1, D]
         for layer in self.layers:
             x = layer(x, context, index)
         other = context.pooled[index]

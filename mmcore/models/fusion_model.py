@@ -106,11 +106,22 @@ class FusionModel(nn.Module):
         """-> float32 [B, E] of length 1; retrieval is their dot product."""
         return self.retrieval(encoded.pooled, modality)
 
-    def fuse(self, text: Encoded, image: Encoded, index: Tensor | None = None) -> Tensor:
-        """Q texts, each with the image row that index [Q] names (default: its own) -> [Q, D]."""
+    def fuse(
+        self,
+        text: Encoded,
+        image: Encoded,
+        index: Tensor | None = None,
+        text_index: Tensor | None = None,
+    ) -> Tensor:
+        """Q pairs of the text row text_index [Q] and the image row index [Q] -> [Q, D]; without
+        indices texts and images are paired in order."""
+        # every fusion reads the first token and the pooled vector of a text, no more
+        first, pooled = text.tokens[:, :1], text.pooled
+        if text_index is not None:
+            first, pooled = first[text_index], pooled[text_index]
         if index is None:
-            index = torch.arange(len(text.pooled), device=text.pooled.device)
-        return self.fusion(text, image, index)
+            index = torch.arange(len(pooled), device=pooled.device)
+        return self.fusion(Encoded(first, None, pooled), image, index)
 
     def caption_logits(self, ids: Tensor, language: Tensor, image: Encoded) -> Tensor:
         """Teacher forcing: ids [B, T] -> float logits of the following token [B, T, V]."""

@@ -29,9 +29,10 @@ class Batch:
     """One rank's share of a step: B samples, Q questions about them.
 
     pixels uint8 [B, 3, S, S]; captions [B, T], caption_weight [B] (0: no caption),
-    caption_text [B] (number of the text), language [B]; questions [Q, T], question_image [Q] (row
-    of the sample), answer [Q], question_weight [Q]; tags [B, V], tag_weight [B]; sentiment [B],
-    sentiment_weight [B]; cluster [B]; uniform float32 [B, AUGMENT_COLUMNS] in [0, 1).
+    caption_text [B] (number of the text), language [B]; questions [U, T] (distinct ones),
+    question_text [Q] (row of the question), question_image [Q] (row of the sample), answer [Q],
+    question_weight [Q]; tags [B, V], tag_weight [B]; sentiment [B], sentiment_weight [B];
+    cluster [B]; uniform float32 [B, AUGMENT_COLUMNS] in [0, 1).
     """
 
     pixels: Tensor
@@ -40,6 +41,7 @@ class Batch:
     caption_text: Tensor
     language: Tensor
     questions: Tensor
+    question_text: Tensor
     question_image: Tensor
     answer: Tensor
     question_weight: Tensor
@@ -81,6 +83,8 @@ def make_batch(
         weights, uniforms(seed, positions, 2, weights.shape[1]), questions
     )
     asked_sample = samples[asked_row]
+    # many pictures are asked the same: a question is encoded once a batch
+    distinct, which = np.unique(table.questions[asked_sample, asked], return_inverse=True)
     uniform = uniforms(seed, positions, 3, AUGMENT_COLUMNS).astype(np.float32)
     return Batch(
         pixels=torch.from_numpy(pixels(samples)).permute(0, 3, 1, 2),
@@ -88,9 +92,8 @@ def make_batch(
         caption_weight=torch.from_numpy(table.caption_weights[samples][row, caption]),
         caption_text=torch.from_numpy(text),
         language=torch.from_numpy(table.caption_languages[samples, caption].astype(np.int64)),
-        questions=torch.from_numpy(
-            table.texts.rows(table.questions[asked_sample, asked].astype(np.int64))
-        ),
+        questions=torch.from_numpy(table.texts.rows(distinct.astype(np.int64))),
+        question_text=torch.from_numpy(which.astype(np.int64)),
         question_image=torch.from_numpy(asked_row),
         answer=torch.from_numpy(table.answers[asked_sample, asked].astype(np.int64)),
         question_weight=torch.from_numpy(table.question_weights[asked_sample, asked]),

@@ -143,8 +143,7 @@ class TaskLosses(nn.Module):
             batch.uniform[:, 12],
         )
         rows = torch.arange(len(image), device=image.device)
-        pairs = take_rows(enc.text, torch.cat([rows, other]))
-        fused = self.model.fuse(pairs, enc.image, rows.repeat(2))
+        fused = self.model.fuse(enc.text, enc.image, rows.repeat(2), torch.cat([rows, other]))
         logits = self.model.matching(fused)[:, 0]
         target = torch.cat([torch.ones_like(rows), torch.zeros_like(rows)]).to(logits.dtype)
         weight = batch.caption_weight
@@ -161,16 +160,16 @@ class TaskLosses(nn.Module):
         return (losses.view_as(following).sum(dim=1) * batch.caption_weight).sum()
 
     def _vqa(self, batch: Batch, image: Encoded) -> Tensor:
-        if not len(batch.questions):
+        if not len(batch.answer):
             return image.pooled.new_zeros(())
         text = self.model.encode_text(batch.questions)
         context = with_missing(self.model, image)
-        place = torch.arange(len(batch.questions), device=image.pooled.device)
+        place = torch.arange(len(batch.answer), device=image.pooled.device)
         # questions of one image share its random number; the place sets them apart
         blind = (batch.uniform[batch.question_image, 13] + place * 0.618034) % 1.0
         missing = torch.full_like(batch.question_image, len(image.pooled))
         index = torch.where(blind < self.modes.blind_questions, missing, batch.question_image)
-        logits = self.model.answering(self.model.fuse(text, context, index))
+        logits = self.model.answering(self.model.fuse(text, context, index, batch.question_text))
         losses = F.cross_entropy(logits, batch.answer, reduction="none")
         return (losses * batch.question_weight).sum()
 
@@ -191,12 +190,6 @@ class TaskLosses(nn.Module):
         ).mean(dim=1)
         feelings = F.cross_entropy(self.model.feeling(fused), batch.sentiment, reduction="none")
         return (tag_losses * batch.tag_weight).sum(), (feelings * batch.sentiment_weight).sum()
-
-
-def take_rows(encoded: Encoded, rows: Tensor) -> Encoded:
-    """Some rows of an encoded batch, repeated as asked."""
-    mask = None if encoded.mask is None else encoded.mask[rows]
-    return Encoded(encoded.tokens[rows], mask, encoded.pooled[rows])
 
 
 def with_missing(model: FusionModel, image: Encoded) -> Encoded:

@@ -61,8 +61,9 @@ def _predict(model: FusionModel, batch: Batch) -> dict[str, Tensor]:
         "question_weight": batch.question_weight,
         "answered": torch.zeros(0, dtype=torch.bool),
     }
-    if len(batch.questions):
-        fused = model.fuse(model.encode_text(batch.questions), image, batch.question_image)
+    if len(batch.answer):
+        questions = model.encode_text(batch.questions)
+        fused = model.fuse(questions, image, batch.question_image, batch.question_text)
         out["answered"] = model.answering(fused).argmax(dim=-1) == batch.answer
     return out
 

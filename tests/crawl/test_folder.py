@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from mmcore.crawl.folder import FolderRows, folder_blocks, read_block, tar_members
+from mmcore.annotated import tar_members
+from mmcore.crawl.folder import FolderRows, folder_blocks, read_block
 from mmcore.errors import UserError
 from tests.crawl.site import png
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,16 @@ def test_folder_gives_every_task_in_the_documented_form(tmp_path):
     assert scores["vqa"] == {"accuracy": 1.0, "by_type": {"colour": 1.0, "where": 1.0}}
     assert scores["tags"]["micro_f1"] == scores["sentiment"]["accuracy"] == 1.0
     assert json.loads(json.dumps(scores)) == scores
+
+
+def test_images_may_lie_in_tars_beside_the_annotations(tmp_path):
+    folder = _folder(tmp_path, _records())
+    loose = evaluate_path(MODEL, folder)
+    with tarfile.open(folder / "images-00.tar", "w") as tar:
+        for number in range(12):
+            tar.add(folder / f"{number}.png", f"{number}.png")
+            (folder / f"{number}.png").unlink()
+    assert evaluate_path(MODEL, folder) == loose
 
 
 def test_task_without_labels_is_absent(tmp_path):

@@ -41,7 +41,7 @@ def test_unknown_answers_and_tags_are_left_out_and_missing_labels_masked() -> No
 def test_a_batch_without_any_label_still_has_all_its_tensors() -> None:
     table = build_table([{}, {}], tiny.LABELS, tiny.tokenizer(), 16)
     batch = make_batch(table, lambda n: np.zeros((len(n), 32, 32, 3), np.uint8), 0, 0, 4, 2)
-    assert batch.caption_weight.sum() == 0 and len(batch.questions) == 0
+    assert batch.caption_weight.sum() == 0 and len(batch.answer) == 0
     assert tuple(batch.captions.shape) == (4, 2)
 
 
@@ -60,7 +60,7 @@ def test_captions_are_drawn_by_confidence_and_questions_without_repeats() -> Non
     counts = np.bincount(batch.caption_text.numpy(), minlength=4)
     assert 330 < counts[1] < 390 and counts[3] == 0
     for visit in range(400):
-        asked = batch.questions[batch.question_image == visit]
+        asked = batch.questions[batch.question_text[batch.question_image == visit]]
         assert len(asked) == 3 and len({tuple(row.tolist()) for row in asked}) == 3
 
 
