@@ -136,6 +136,6 @@ _RECIPE = dedent("""\
 
     train:
       preset: nano
-      budget_minutes: 1.8
+      budget_minutes: 2.3
       workers: 2
     """)

@@ -1,7 +1,7 @@
 """Alignment: an encoder's tokens -> tokens of the shared width and one pooled vector.
 
-The pooled vector joins the mean and the maximum over the tokens; where their number is fixed (a
-picture's grid) also a narrow copy of all of them in order, the layout, which says what is where.
+The pooled vector joins the mean and the maximum over the tokens. It does not see the tokens in
+order: with a copy of the whole grid the model learns pictures by heart before it learns shapes.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcore.models.layers import CrossAttention, Encoded, learned, masked_mean
-
-_LAYOUT_WIDTH = 16
 
 
 def masked_max(tokens: Tensor, mask: Tensor | None) -> Tensor:
@@ -28,10 +26,7 @@ class Alignment(nn.Module):
     first. ``attention``: project, and pool with several learned queries as well (after CoCa,
     arXiv:2205.01917)."""
 
-    def __init__(
-        self, kind: str, width_in: int, width: int, heads: int, queries: int, places: int | None
-    ) -> None:
-        """places: the fixed number of tokens, None where it varies."""
+    def __init__(self, kind: str, width_in: int, width: int, heads: int, queries: int) -> None:
         super().__init__()
         self.mix = (
             nn.Conv1d(width_in, width_in, 3, padding=1, groups=width_in) if kind == "conv" else None
@@ -43,8 +38,6 @@ class Alignment(nn.Module):
             self.queries = learned(queries, width)
             self.attention = CrossAttention(width, heads)
             pooled += queries * width
-        self.layout = nn.Linear(width, _LAYOUT_WIDTH) if places else None
-        pooled += _LAYOUT_WIDTH * (places or 0)
         self.kind = kind
         self.pool = nn.Linear(pooled, width)
         self.norm_pool = nn.LayerNorm(width)
@@ -60,6 +53,4 @@ class Alignment(nn.Module):
         if self.kind == "attention":
             queries = self.queries.expand(len(tokens), -1, -1)
             parts.append(self.attention(queries, tokens, mask).flatten(1))
-        if self.layout is not None:
-            parts.append(F.relu(self.layout(tokens)).flatten(1))
         return Encoded(tokens, mask, self.norm_pool(self.pool(torch.cat(parts, dim=-1))))

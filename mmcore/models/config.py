@@ -20,11 +20,12 @@ class _Record(BaseModel):
 
 class ImageEncoderConfig(_Record):
     """``cnn``: one residual stage per entry of widths/depths, each at half the resolution of the
-    one before; ``vit``: widths[-1], depths[-1] and heads of a plain vision transformer."""
+    one before; ``plain``: convolutions with batch norm, the first two stages at half the resolution
+    of the one before; ``vit``: widths[-1], depths[-1] and heads of a plain vision transformer."""
 
-    kind: Literal["cnn", "vit"] = "cnn"
+    kind: Literal["cnn", "plain", "vit"] = "cnn"
     size: int = Field(64, ge=16, le=1024, description="height and width of the input in pixels")
-    patch: int = Field(4, ge=2, le=32, description="stride of the stem")
+    patch: int = Field(4, ge=2, le=32, description="stride of the stem; plain has none")
     widths: tuple[int, ...] = (64, 128)
     depths: tuple[int, ...] = (2, 3)
     heads: int = Field(4, ge=1)
@@ -42,6 +43,8 @@ class ImageEncoderConfig(_Record):
     @property
     def stride(self) -> int:
         """Pixels between neighbouring output tokens."""
+        if self.kind == "plain":
+            return 2 ** min(2, len(self.widths)) * 2  # two strided stages, then a pooling
         return self.patch * (2 ** (len(self.widths) - 1) if self.kind == "cnn" else 1)
 
     @property

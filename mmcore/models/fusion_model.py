@@ -47,7 +47,6 @@ class FusionModel(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, width, padding_idx=PAD)
         self.text_encoder = build_text_encoder(config.text, width, config.dropout)
         widths = {"image": config.image.widths[-1], "text": width}
-        places = {"image": config.image.grid**2, "text": None}
         self.alignment = nn.ModuleDict(
             {
                 m: Alignment(
@@ -56,7 +55,6 @@ class FusionModel(nn.Module):
                     width,
                     config.heads,
                     config.alignment_queries,
-                    places[m],
                 )
                 for m in MODALITIES
             }
@@ -70,6 +68,8 @@ class FusionModel(nn.Module):
         self.matching = ClassificationHead(width, 1)
         self.answering = ClassificationHead(width, config.answers)
         self.tagging = ClassificationHead(width, config.tags)
+        # deep supervision (arXiv:1409.5185): what stands in some place of the picture
+        self.local_tagging = nn.Linear(width, config.tags)
         self.feeling = ClassificationHead(width, len(SENTIMENTS))
         self.captioning = CaptionDecoder(
             width,
@@ -90,6 +90,13 @@ class FusionModel(nn.Module):
         """Token ids [B, T] with BOS and EOS, PAD at the end -> Encoded with T tokens."""
         mask = ids != PAD
         return self.alignment["text"](self.text_encoder(self.token_embedding(ids), mask), mask)
+
+    def local_tags(self, image: Encoded) -> Tensor:
+        """Tags from the strongest sign of each in any place of the picture -> logits [B, V].
+
+        Only a training signal: it reaches the image encoder on the shortest way there is.
+        """
+        return self.local_tagging(image.tokens.amax(dim=1)).float()
 
     def missing(self, modality: str, batch: int) -> Encoded:
         """What stands for a modality that is not there: one learned token."""

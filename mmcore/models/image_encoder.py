@@ -1,10 +1,13 @@
 """Image encoders: pixels [B, 3, S, S] -> tokens [B, G*G, W], G = size / total stride.
 
 ``cnn`` is a residual network with layer norm (after ConvNeXt, arXiv:2201.03545, with dense 3x3
-convolutions, which are the faster choice on a CPU); ``vit`` after arXiv:2010.11929.
+convolutions, which are the faster choice on a CPU); ``plain`` is a stack of 3x3 convolutions with
+batch norm (after VGG, arXiv:1409.1556, and arXiv:1502.03167); ``vit`` after arXiv:2010.11929.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -14,28 +17,39 @@ from mmcore.models.config import ImageEncoderConfig
 from mmcore.models.layers import TransformerBlock, learned
 
 
-class CoordinateStem(nn.Module):
-    """Strided convolution over RGB and two coordinate channels (CoordConv, arXiv:1807.03247).
+class Coordinates(nn.Module):
+    """Adds two channels that say where a pixel is (CoordConv, arXiv:1807.03247).
 
-    The coordinates let later layers say "left" and "top", which plain convolution cannot.
+    They let later layers say "left" and "top", which plain convolution cannot.
     """
 
-    def __init__(self, width: int, patch: int, size: int) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        # a kernel wider than the stride: small shapes must not fall between two patches
-        padding = (patch + 1) // 2
-        self.conv = nn.Conv2d(5, width, patch + 2 * padding - 1, patch, padding)
-        self.crop = size // patch
         line = torch.linspace(-1, 1, size)
         grid = torch.stack(torch.meshgrid(line, line, indexing="xy"))  # [2, S, S]: x, y
         self.register_buffer("grid", grid[None], persistent=False)
         self.grid: Tensor
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """[B, 3, S, S] -> [B, W, S/patch, S/patch]."""
+        """[B, 3, S, S] -> [B, 5, S, S]."""
         grid = self.grid.to(pixels.dtype).expand(len(pixels), -1, -1, -1)
-        x = torch.cat([pixels, grid], dim=1).contiguous(memory_format=torch.channels_last)
-        return self.conv(x)[:, :, : self.crop, : self.crop]
+        return torch.cat([pixels, grid], dim=1).contiguous(memory_format=torch.channels_last)
+
+
+class CoordinateStem(nn.Module):
+    """Strided convolution over RGB and the coordinates."""
+
+    def __init__(self, width: int, patch: int, size: int) -> None:
+        super().__init__()
+        self.coordinates = Coordinates(size)
+        # a kernel wider than the stride: small shapes must not fall between two patches
+        padding = (patch + 1) // 2
+        self.conv = nn.Conv2d(5, width, patch + 2 * padding - 1, patch, padding)
+        self.crop = size // patch
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, W, S/patch, S/patch]."""
+        return self.conv(self.coordinates(pixels))[:, :, : self.crop, : self.crop]
 
 
 def _norm_last(norm: nn.LayerNorm, x: Tensor) -> Tensor:
@@ -89,6 +103,54 @@ class CnnEncoder(nn.Module):
         return self.norm(tokens + self.position)
 
 
+class PlainEncoder(nn.Module):
+    """3x3 convolutions with batch norm; only the first two stages halve the resolution.
+
+    Learns small things from few pictures: on 1,600 scenes it told shapes apart after a third of
+    the samples the residual network needs. Batch norm ties the samples of a batch together, so a
+    gradient summed over parts of a batch is not exactly that of the whole one.
+    """
+
+    def __init__(self, config: ImageEncoderConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [Coordinates(config.size)]
+        before = 5
+        for number, (width, depth) in enumerate(zip(config.widths, config.depths, strict=True)):
+            for layer in range(depth):
+                stride = 2 if layer == 0 and number < 2 else 1
+                layers.append(_convolution(before, width, stride))
+                before = width
+        # the maximum over 2x2 places keeps what is there and spares the attention 3/4 of the tokens
+        self.layers = nn.Sequential(*layers, nn.MaxPool2d(2))
+        self.position = nn.Parameter(sine_positions(config.grid, before))
+        self.norm = nn.LayerNorm(before)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        tokens = self.layers(pixels).permute(0, 2, 3, 1).flatten(1, 2)
+        return self.norm(tokens + self.position)
+
+
+def _convolution(width: int, out: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(width, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out), nn.ReLU()
+    )
+
+
+def sine_positions(grid: int, width: int) -> Tensor:
+    """Sines and cosines of x and y at width / 4 frequencies -> [1, grid * grid, width].
+
+    About as large as a normalised feature, unlike learned positions that start near zero: "where"
+    is readable from the first step.
+    """
+    frequencies = torch.pi * torch.logspace(0, -math.log10(8), width // 4)
+    line = torch.linspace(-1, 1, grid)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    angles = [place.reshape(-1, 1) * frequencies for place in (x, y)]
+    waves = [wave(angle) for angle in angles for wave in (torch.sin, torch.cos)]
+    table = torch.cat(waves, dim=1)
+    return F.pad(table, (0, width - table.shape[1]))[None]
+
+
 class VitEncoder(nn.Module):
     """Patches, learned positions, transformer blocks."""
 
@@ -111,4 +173,6 @@ class VitEncoder(nn.Module):
 
 def build_image_encoder(config: ImageEncoderConfig, dropout: float) -> nn.Module:
     """The encoder that ``config.kind`` names; its output width is ``config.widths[-1]``."""
-    return CnnEncoder(config) if config.kind == "cnn" else VitEncoder(config, dropout)
+    if config.kind == "vit":
+        return VitEncoder(config, dropout)
+    return CnnEncoder(config) if config.kind == "cnn" else PlainEncoder(config)

@@ -150,7 +150,7 @@ class Trainer:
             self._refuse()
             return
         self._refused_in_a_row = 0
-        self.optimizers.step(learning_rate_factor(progress, settings.warmup))
+        self.optimizers.step(learning_rate_factor(progress, settings.warmup, settings.cooldown))
         self.ema.update()
         # our own share of the losses stands for all: ranks see the same distribution
         share = sums.double().cpu() * self.ranks.world

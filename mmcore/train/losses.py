@@ -25,7 +25,16 @@ from mmcore.train.contrastive import contrastive_sum, hard_negatives
 from mmcore.train.ranks import Ranks
 from mmcore.train.settings import LossWeights
 
-TASKS = ("reconstruction", "contrastive", "matching", "caption", "vqa", "tags", "sentiment")
+TASKS = (
+    "reconstruction",
+    "contrastive",
+    "matching",
+    "caption",
+    "vqa",
+    "tags",
+    "sentiment",
+    "local_tags",
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ def guess_losses(config: ModelConfig, global_batch: int, tag_rates: Tensor) -> d
         "vqa": math.log(max(2, config.answers)),
         "tags": float(entropy.mean().clamp_min(0.05)),
         "sentiment": math.log(3),
+        "local_tags": float(entropy.mean().clamp_min(0.05)),
     }
 
 
@@ -88,6 +98,7 @@ class TaskLosses(nn.Module):
                 batch.question_weight.sum(),
                 batch.tag_weight.sum(),
                 batch.sentiment_weight.sum(),
+                batch.tag_weight.sum(),
             ]
         )
         return counts.double()
@@ -106,6 +117,7 @@ class TaskLosses(nn.Module):
             self._caption(batch, encodings.image) if on.caption else zero,
             self._vqa(batch, encodings.image) if on.vqa else zero,
             *self._tags_and_sentiment(batch, encodings),
+            _tag_loss(self.model.local_tags(encodings.image), batch) if on.local_tags else zero,
         ]
         return torch.stack([s.float() for s in sums])
 
@@ -185,11 +197,14 @@ class TaskLosses(nn.Module):
         index = torch.where(text_only, torch.full_like(rows, len(rows)), rows)
         text = self.model.drop(enc.text, "text", text_only | both)
         fused = self.model.fuse(text, with_missing(self.model, enc.image), index)
-        tag_losses = F.binary_cross_entropy_with_logits(
-            self.model.tagging(fused), batch.tags, reduction="none"
-        ).mean(dim=1)
         feelings = F.cross_entropy(self.model.feeling(fused), batch.sentiment, reduction="none")
-        return (tag_losses * batch.tag_weight).sum(), (feelings * batch.sentiment_weight).sum()
+        tags = _tag_loss(self.model.tagging(fused), batch)
+        return tags, (feelings * batch.sentiment_weight).sum()
+
+
+def _tag_loss(logits: Tensor, batch: Batch) -> Tensor:
+    losses = F.binary_cross_entropy_with_logits(logits, batch.tags, reduction="none")
+    return (losses.mean(dim=1) * batch.tag_weight).sum()
 
 
 def with_missing(model: FusionModel, image: Encoded) -> Encoded:

@@ -97,10 +97,13 @@ class Ema:
         self.updates = 0
         self._mine: list[Tensor] = list(self.model.parameters())
         self._theirs: list[Tensor] = list(model.parameters())
+        self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
 
     @torch.no_grad()
     def update(self) -> None:
         """Move towards the model's present weights."""
         self.updates += 1
+        for mine, theirs in self._buffers:  # batch norm's statistics are averages already
+            mine.copy_(theirs)
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)

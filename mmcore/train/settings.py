@@ -16,9 +16,12 @@ class LossWeights(BaseModel):
     contrastive: float = Field(1.0, ge=0, description="beta: the image-text contrastive loss")
     matching: float = Field(0.5, ge=0, description="does this text belong to this image?")
     caption: float = Field(1.0, ge=0, description="writing the caption")
-    vqa: float = Field(1.0, ge=0, description="answering questions")
-    tags: float = Field(0.5, ge=0, description="naming tags")
+    vqa: float = Field(3.0, ge=0, description="answering questions")
+    tags: float = Field(1.0, ge=0, description="naming tags")
     sentiment: float = Field(0.5, ge=0, description="negative, neutral or positive")
+    local_tags: float = Field(
+        6.0, ge=0, description="naming tags from single places of the image: trains its encoder"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> LossWeights:
@@ -40,21 +43,24 @@ class LoopSettings(BaseModel):
     )
     batch_size: int = Field(64, ge=2, description="samples of one step over all workers")
     accumulate: int = Field(1, ge=1, description="parts that a step is computed in, to save memory")
-    questions: int = Field(3, ge=1, le=64, description="questions asked about an image each visit")
+    questions: int = Field(6, ge=1, le=64, description="questions asked about an image each visit")
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="muon: for hidden matrices, with adamw for the rest; or adamw alone"
     )
-    lr: float = Field(1e-3, gt=0, description="peak learning rate of adamw")
+    lr: float = Field(3e-3, gt=0, description="peak learning rate of adamw")
     muon_lr: float = Field(0.03, gt=0, description="peak learning rate of muon")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the budget spent warming up")
-    weight_decay: float = Field(0.1, ge=0)
+    cooldown: float = Field(
+        0.4, ge=0, le=1, description="share of the budget over which the learning rate falls to 0"
+    )
+    weight_decay: float = Field(0.05, ge=0)
     beta2: float = Field(0.98, gt=0, lt=1)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.98, ge=0, lt=1, description="decay of the averaged weights that are kept")
     amp: Literal["auto", "on", "off"] = Field(
         "auto", description="bfloat16 arithmetic; auto: where the processor has it"
     )
-    augmentation: float = Field(1.0, ge=0, le=3, description="strength; 0 is none")
+    augmentation: float = Field(0.5, ge=0, le=3, description="strength; 0 is none")
     loss_weights: LossWeights = LossWeights()
     validations: int = Field(2, ge=0, description="times the val split is looked at, evenly spread")
     patience: int = Field(

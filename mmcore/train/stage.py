@@ -76,8 +76,14 @@ def run(
 def _job(
     shards: list[Dataset], tokenizer: Dataset, config: Config, seed: int, init_from: Path | None
 ) -> Job:
+    from mmcore.shards.reader import SampleStore
     from mmcore.train.rank import Job
 
+    if not len(SampleStore.open(shards, "train")):
+        raise UserError(
+            "There is nothing to train on: no image of the shards is in the train split; crawl "
+            "more or lower the shares of val and test (shards)."
+        )
     settings = TrainSettings.model_validate(
         config.model_dump(include=set(TrainSettings.model_fields))
     )

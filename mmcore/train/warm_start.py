@@ -16,6 +16,7 @@ from mmcore.models.text import TextTokenizer
 _NAMED_ROWS = {
     "answering.mlp.down": "answers",
     "tagging.mlp.down": "tags",
+    "local_tagging": "tags",
     "captioning.language": "languages",
 }
 _FREE = {"answers", "tags", "languages", "dropout"}  # config fields two models may differ in

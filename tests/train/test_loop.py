@@ -66,7 +66,7 @@ def test_the_budget_is_kept_and_ends_with_a_small_learning_rate() -> None:
     made = trainer(steps=20, log_seconds=1.0)
     state = made.fit()
     assert state.step == 20 and state.seconds <= 21
-    assert state.history[-1]["lr"] < 0.02 * made.settings.lr
+    assert state.history[-1]["lr"] < 0.2 * made.settings.lr  # the last of few steps
     assert max(r["lr"] for r in state.history) > 0.9 * made.settings.lr
 
 
@@ -75,8 +75,8 @@ def test_epochs_may_end_the_run_before_the_budget() -> None:
 
 
 def test_learning_rate_warms_up_and_falls_to_zero() -> None:
-    factors = [learning_rate_factor(p / 100, 0.1) for p in range(101)]
-    assert factors[10] == pytest.approx(1.0) and factors[100] == pytest.approx(0.0)
+    factors = [learning_rate_factor(p / 100, 0.1, 0.4) for p in range(101)]
+    assert factors[10] == factors[60] == 1.0 and factors[100] == 0.0
     assert factors[:11] == sorted(factors[:11]) and factors[10:] == sorted(factors[10:])[::-1]
 
 

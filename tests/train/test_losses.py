@@ -97,7 +97,8 @@ def test_each_loss_starts_near_the_loss_of_a_guess() -> None:
 def test_a_loss_with_weight_zero_is_not_computed() -> None:
     table, pixels = world.training_data(8)
     batch = make_batch(table, pixels, 0, 0, 8, 2)
-    weights = LossWeights(reconstruction=0, matching=0, caption=0, vqa=0, tags=0, sentiment=0)
+    off = ("reconstruction", "matching", "caption", "vqa", "tags", "sentiment", "local_tags")
+    weights = LossWeights(**dict.fromkeys(off, 0))
     sums = TaskLosses(tiny.model(), weights, Modes())(batch, 0.0, Ranks())
     assert [task for task, value in zip(TASKS, sums, strict=True) if value] == ["contrastive"]
 

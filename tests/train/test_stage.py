@@ -35,7 +35,7 @@ def _config(**changes: object) -> Config:
 
 
 @pytest.mark.slow
-def test_two_ray_workers_train_a_candidate_and_the_next_day_goes_on_from_it(
+def test_two_ray_workers_train_a_candidate_once(
     lake: Lake, ray_session: None, tmp_path: Path
 ) -> None:
     world.write_shards(lake, DAY, train=16, val=6)
@@ -56,11 +56,6 @@ def test_two_ray_workers_train_a_candidate_and_the_next_day_goes_on_from_it(
     assert lake.storage.folders("runs") == []
     assert run(lake, DAY, _config(), seed=1, run_name="test").digest == first.digest
 
-    world.write_shards(lake, NEXT, train=4, val=2, first=40)
-    second = run(lake, NEXT, _config(), seed=1, init_from=folder, run_name="test")
-    assert second.metadata["funnel"]["train_samples"] == 20
-    assert [p.label for p in second.manifest.parents][:2] == [f"shards@{DAY}", f"shards@{NEXT}"]
-
 
 def test_days_without_shards_and_bad_settings_are_refused(lake: Lake) -> None:
     with pytest.raises(UserError, match="no shards up to"):
@@ -74,17 +69,24 @@ def test_days_without_shards_and_bad_settings_are_refused(lake: Lake) -> None:
         _config(preset="enormous")
 
 
-def _train(lake: Lake, resume: Path | None, out: Path, **changes: object) -> list[str]:
+def _train(
+    lake: Lake,
+    resume: Path | None,
+    out: Path,
+    day: str = DAY,
+    init_from: Path | None = None,
+    **changes: object,
+) -> list[str]:
     """One rank without Ray; returns the lines it said."""
     said: list[str] = []
     settings = {"max_epochs": 2, "batch_size": 8, "min_tags": 1, "min_answers": 1, "amp": "off"}
     job = Job(
-        lake.up_to("shards", DAY),
+        lake.up_to("shards", day),
         tiny.tokenizer().json_text,
         tiny.config(),
         TrainSettings.model_validate({**settings, **changes}),
         1,
-        None,
+        str(init_from) if init_from else None,
     )
     callbacks = Callbacks(said.append, lambda write: (out.mkdir(exist_ok=True), write(out))[1])
     train_rank(job, Ranks(), Neighbours("test-train-rank"), torch.device("cpu"), callbacks, resume)
@@ -99,6 +101,16 @@ def test_a_failed_worker_goes_on_from_its_checkpoint(lake: Lake, tmp_path: Path)
     record = json.loads((tmp_path / "two" / "result" / "training.json").read_text())
     assert record["samples_seen"] == 32
     assert set(record["final_validation"]) == {"retrieval", "vqa", "tags", "sentiment", "score"}
+
+
+def test_the_next_day_goes_on_from_the_champion_with_all_days(lake: Lake, tmp_path: Path) -> None:
+    world.write_shards(lake, DAY, train=16, val=2)
+    _train(lake, None, tmp_path / "first", max_epochs=1)
+    world.write_shards(lake, NEXT, train=4, val=2, first=40)
+    champion = tmp_path / "first" / "result"
+    said = _train(lake, None, tmp_path / "second", NEXT, champion, max_epochs=1)
+    assert said[0].startswith("20 images")
+    assert said[1].startswith("starting from the champion: all weights, 5 of 5 answers")
 
 
 def test_pictures_beyond_the_cache_are_decoded_per_batch(
