@@ -136,6 +136,6 @@ _RECIPE = dedent("""\
 
     train:
       preset: nano
-      budget_minutes: 2.3
+      budget_minutes: 2.6
       workers: 2
     """)
