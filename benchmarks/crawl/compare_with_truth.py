@@ -3,8 +3,8 @@
     python benchmarks/crawl/compare_with_truth.py ROOT DAY TRUTH.jsonl [PAGES.txt]
 
 TRUTH: one JSON object per image reference on a page (`page`, `image`, `status`, `sha256`, `alt`,
-`caption`, `title`); PAGES: one URL a line. Prints recall and precision per kind of thing; exit code 1
-if either is below 1 anywhere. Texts are compared without white space.
+`caption`, `title`); PAGES: one URL a line. Prints recall and precision per kind of thing; exit
+code 1 if either is below 1 anywhere. Texts are compared without white space.
 """
 
 from __future__ import annotations
