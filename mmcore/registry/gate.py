@@ -73,15 +73,22 @@ def decide(scores: Mapping[str, Any], gate: Gate) -> Decision:
 
     Every task with enough images must beat its blind baseline and must not be clearly worse than
     the champion on the same images; named scores must reach their minima; at least one task must
-    have been judged. Without a champion there is nothing to compare with.
+    have been judged. Where some task has gold or annotated labels, tasks that only have weak ones
+    are not judged: nobody has checked what they are compared with. Without a champion there is
+    nothing to compare with.
     """
     tasks = scores["tasks"]
     findings: list[Finding] = []
     judged = 0
+    checked = any(_is_checked(entry, gate) for entry in tasks.values())
     for task, entry in tasks.items():
         if entry["images"] < gate.min_images:
             message = f"{task}: not judged, {entry['images']} images are fewer than gate.min_images"
             findings.append(Finding(task, True, f"{message} = {gate.min_images}."))
+            continue
+        if checked and not _is_checked(entry, gate):
+            message = f"{task}: not judged, its labels are weak and other tasks have checked ones."
+            findings.append(Finding(task, True, message))
             continue
         judged += 1
         findings += _against_blind(task, entry, gate)
@@ -91,6 +98,10 @@ def decide(scores: Mapping[str, Any], gate: Gate) -> Decision:
         findings.append(Finding("all", False, message))
     findings += [_minimum(name, least, tasks) for name, least in sorted(gate.minima.items())]
     return Decision(all(finding.passed for finding in findings), tuple(findings))
+
+
+def _is_checked(entry: Mapping[str, Any], gate: Gate) -> bool:
+    return entry["labels"] != "weak" and entry["images"] >= gate.min_images
 
 
 def _against_blind(task: str, entry: Mapping[str, Any], gate: Gate) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ def _scores(
             "vqa": {
                 "primary": "accuracy",
                 "images": images,
+                "labels": "gold",
                 "metrics": {"accuracy": {"value": 0.8, "low": 0.7, "high": 0.9}},
                 "blind": {
                     "name": "majority",
@@ -51,6 +52,15 @@ def test_score_not_proven_above_the_blind_guess_is_refused_with_both_numbers(bli
     decision = decide(_scores(blind), Gate())
     assert not decision.passed
     assert "vqa: accuracy 0.800 is not clearly above" in decision.reasons[0]
+
+
+def test_weak_labels_do_not_decide_where_checked_ones_exist():
+    scores, guessing = _scores(), _scores(blind=(-0.1, -0.2, -0.05))
+    weak = guessing["tasks"]["vqa"] | {"labels": "weak"}
+    assert not decide({"tasks": {"tags": weak}}, Gate()).passed
+    together = decide({"tasks": {**scores["tasks"], "tags": weak}}, Gate())
+    assert together.passed
+    assert any("tags: not judged" in finding.message for finding in together.findings)
 
 
 def test_margin_must_be_exceeded_by_the_interval():
