@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -60,6 +61,8 @@ def _serve(options: argparse.Namespace) -> None:
 def main() -> int:
     """Run the command; 0 after Ctrl-C, 2 for a mistake in the options."""
     options = _parser().parse_args()
+    # A shell's background job inherits a SIGINT that is ignored; being asked to end must work.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _serve(options)
     except KeyboardInterrupt:

@@ -263,7 +263,10 @@ def test_the_command_serves_and_writes_the_truth(tmp_path: Path) -> None:
         url = process.stdout.readline().decode().split()[1].rstrip("/")
         assert fetch([f"{url}/"])[f"{url}/"].status == 200
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=10) == 0
+        try:
+            assert process.wait(timeout=30) == 0
+        finally:
+            process.kill()
     config = SiteConfig(seed=5, images=40, edition=2)
     assert pq.read_table(target).to_pylist() == truth(config, url).to_pylist()
 
