@@ -8,7 +8,7 @@ from pipelines.defs.data import assets as data
 from pipelines.defs.operations.schedules import nightly_retraining, nightly_retraining_job
 from pipelines.defs.training import assets as training
 from pipelines.defs.training import checks
-from pipelines.resources import workplace_from_environment
+from pipelines.resources import Workplace
 
 defs = dg.Definitions(
     assets=[
@@ -20,7 +20,7 @@ defs = dg.Definitions(
     asset_checks=dg.load_asset_checks_from_modules([checks]),
     jobs=[nightly_retraining_job],
     schedules=[nightly_retraining],
-    resources={"workplace": workplace_from_environment()},
+    resources={"workplace": Workplace()},
     # One process a run, so that one embedded Ray serves all its assets.
     executor=dg.in_process_executor,
 )

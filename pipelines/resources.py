@@ -21,9 +21,9 @@ class Workplace(dg.ConfigurableResource):
     """The recipe and the lake's root; starts (or joins) Ray for the length of a run."""
 
     recipe_file: str = ""
-    """Path of the recipe; empty: the demo's, written below the root on first use."""
-    root: str = DEFAULT_ROOT
-    """Local path or s3:// URI of the lake."""
+    """Path of the recipe; empty: MMCORE_RECIPE, else the demo's, written on first use."""
+    root: str = ""
+    """Local path or s3:// URI of the lake; empty: MMCORE_ROOT, else var/demo."""
 
     _recipe: Recipe | None = PrivateAttr(None)
 
@@ -39,13 +39,14 @@ class Workplace(dg.ConfigurableResource):
     def recipe(self) -> Recipe:
         """The checked recipe."""
         if self._recipe is None:
-            file = self.recipe_file or ensure_demo_recipe(Path(self.root))
-            self._recipe = load_recipe(file)
+            named = self.recipe_file or os.environ.get("MMCORE_RECIPE")
+            self._recipe = load_recipe(named or ensure_demo_recipe(Path(self.lake.root)))
         return self._recipe
 
     @property
     def lake(self) -> Lake:
-        return Lake(self.root)
+        # Read when a run starts, not when the definitions are imported.
+        return Lake(self.root or os.environ.get("MMCORE_ROOT") or DEFAULT_ROOT)
 
     def job(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Job:
         """The job of this run: its partition is the day."""
@@ -55,11 +56,3 @@ class Workplace(dg.ConfigurableResource):
     def _newest_day(self) -> str:
         """For an unpartitioned asset materialized alone: the newest day there is data for."""
         return (self.lake.partitions("deduplicated") or [today()])[-1]
-
-
-def workplace_from_environment() -> Workplace:
-    """The workplace named by MMCORE_RECIPE and MMCORE_ROOT; the demo's where they are not set."""
-    return Workplace(
-        recipe_file=os.environ.get("MMCORE_RECIPE", ""),
-        root=os.environ.get("MMCORE_ROOT", DEFAULT_ROOT),
-    )

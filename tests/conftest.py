@@ -11,6 +11,15 @@ from mmcore.cluster import ClusterSettings, connect
 from mmcore.lake import Lake
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nobody_elses_work() -> Iterator[None]:
+    """No test reads or writes what a user's environment points at."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("MMCORE_ROOT", "MMCORE_RECIPE", "DAGSTER_HOME", "RAY_ADDRESS"):
+            environment.delenv(name, raising=False)
+        yield
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     """An empty lake."""

@@ -114,13 +114,16 @@ def urls(dataset: Dataset) -> dict[str, str]:
 
 def fates(lake: Lake, day: str) -> dict[str, str]:
     """What happened to every image URL: `kept`, or `stage:reason`."""
-    outcomes = lake.dataset("outcomes", day).read(["url", "kind", "reason"]).to_pylist()
-    images = {row["url"]: row["reason"] for row in outcomes if row["kind"] == "image"}
-    found = {url: f"crawl:{reason}" for url, reason in images.items()}
     by_sha = {}
     for stage, name in (("clean", "cleaned"), ("dedup", "deduplicated")):
         for row in lake.dataset(name, day).read(["sha256", "kept", "reason"]).to_pylist():
             by_sha[row["sha256"]] = "kept" if row["kept"] else f"{stage}:{row['reason']}"
+    outcomes = lake.dataset("outcomes", day).read(["url", "kind", "reason", "sha256"]).to_pylist()
+    found = {
+        row["url"]: by_sha.get(row["sha256"], f"crawl:{row['reason']}")
+        for row in outcomes
+        if row["kind"] == "image"
+    }
     return found | {url: by_sha[sha] for url, sha in urls(lake.dataset("crawled", day)).items()}
 
 
