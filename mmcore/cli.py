@@ -76,6 +76,7 @@ def init(file: str, name: str, force: bool) -> None:
 @click.option("--day", default=None, help="UTC day, YYYY-MM-DD; default: today.")
 @click.option("--run-id", default=None, help="Names the training run; a retry passes the same.")
 @click.option("--from-scratch", is_flag=True, help="Do not warm-start from the champion.")
+@click.option("--retry-failed", is_flag=True, help="Crawl only what failed in the day's crawl.")
 @json_option
 def run(
     stage: str,
@@ -84,6 +85,7 @@ def run(
     day: str | None,
     run_id: str | None,
     from_scratch: bool,
+    retry_failed: bool,
     as_json: bool,
 ) -> None:
     """Run one STAGE, or `all` of them, for a day.
@@ -103,6 +105,7 @@ def run(
         day=graph.check_day(day or graph.today()),
         run_id=run_id or uuid.uuid4().hex[:8],
         retrain_from_scratch=from_scratch,
+        retry_failed=retry_failed,
     )
     results = []
     with connect(job.recipe.cluster):

@@ -28,6 +28,8 @@ class Job:
     run_id: str
     """Names training runs and registry entries; a retry passes the same one."""
     retrain_from_scratch: bool = False
+    retry_failed: bool = False
+    """Crawl only what failed in the day's last crawl."""
 
     def __post_init__(self) -> None:
         check_day(self.day)
@@ -51,7 +53,13 @@ def crawl(job: Job) -> Dataset:
     from mmcore.crawl import stage
 
     with served_samplesite(job):
-        return stage.run(job.lake, job.day, job.recipe.crawl, sources=job.recipe.sources)
+        return stage.run(
+            job.lake,
+            job.day,
+            job.recipe.crawl,
+            sources=job.recipe.sources,
+            retry_failed=job.retry_failed,
+        )
 
 
 def clean(job: Job) -> Dataset:

@@ -6,6 +6,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import aiohttp
@@ -46,15 +47,36 @@ class Answer:
     location: str | None = None
     x_robots_tag: tuple[str, ...] = ()
     language: str | None = None
+    link: tuple[str, ...] = ()
+    """Link headers (RFC 8288): a canonical URL or a licence may stand there."""
+    tdm_reservation: str | None = None
+    tdm_policy: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
     retry_after: float | None = None
     retryable: bool = False
     detail: str | None = None
     elapsed: float = field(default=0.0, compare=False)
+    seen_at: datetime | None = field(default=None, compare=False)
+    """When the answer came, UTC."""
 
     @property
     def media_type(self) -> str:
         """`image/png` of `image/png; charset=…`; empty where the server named none."""
         return media_type(self.content_type)
+
+
+@dataclass(frozen=True)
+class Validators:
+    """What lets a server answer 304 Not Modified (RFC 9110 13.1); of an earlier answer."""
+
+    etag: str | None
+    last_modified: str | None
+
+    def headers(self) -> dict[str, str]:
+        """If-None-Match, and If-Modified-Since for servers that only know dates."""
+        wanted = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
+        return {name: value for name, value in wanted.items() if value}
 
 
 def media_type(content_type: str) -> str:
@@ -105,22 +127,37 @@ class Fetcher:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def get(self, url: str, accept: str, max_bytes: int, wanted: Wanted) -> Answer:
-        """GET a normalised URL. Whatever the server does, the result is an Answer."""
+    async def get(
+        self,
+        url: str,
+        accept: str,
+        max_bytes: int,
+        wanted: Wanted,
+        validators: Validators | None = None,
+    ) -> Answer:
+        """GET a normalised URL. Whatever the server does, the result is an Answer.
+
+        With validators the answer may be `not_modified`, without a body.
+        """
+        headers = {"Accept": accept} | (validators.headers() if validators else {})
         start = time.monotonic()
         received = [0]
         try:
             await self._resolver.pin(host_name(url))
-            answer = await self._request(url, accept, max_bytes, wanted, received)
+            answer = await self._request(url, headers, max_bytes, wanted, received)
         except (aiohttp.ClientError, OSError, ValueError, zlib.error) as error:
             answer = _failure(url, error, received[0])
         return _timed(answer, time.monotonic() - start)
 
     async def _request(
-        self, url: str, accept: str, max_bytes: int, wanted: Wanted, received: list[int]
+        self,
+        url: str,
+        headers: dict[str, str],
+        max_bytes: int,
+        wanted: Wanted,
+        received: list[int],
     ) -> Answer:
         target = URL(url, encoded=True)
-        headers = {"Accept": accept}
         async with self._session.get(target, headers=headers, allow_redirects=False) as response:
             answer = _head(url, response)
             if answer.reason != "ok":
@@ -193,7 +230,7 @@ def _bounded_deflate() -> Callable[[bytes, int], bytes]:
 
 async def _drain(response: aiohttp.ClientResponse) -> None:
     """Keep the connection if little is left to read, else drop it."""
-    length = response.content_length
+    length = 0 if response.status in (204, 304) else response.content_length
     if length is not None and length <= _WORTH_DRAINING:
         await response.read()
     else:
@@ -212,6 +249,11 @@ def _head(url: str, response: aiohttp.ClientResponse) -> Answer:
         location=location,
         x_robots_tag=tuple(_text(v) or "" for v in headers.getall("X-Robots-Tag", [])),
         language=_text(headers.get("Content-Language")),
+        link=tuple(_text(v) or "" for v in headers.getall("Link", [])),
+        tdm_reservation=_text(headers.get("TDM-Reservation")),
+        tdm_policy=_text(headers.get("TDM-Policy")),
+        etag=_validator(headers.get("ETag")),
+        last_modified=_validator(headers.get("Last-Modified")),
         retry_after=_retry_after(headers.get("Retry-After")),
         retryable=status in _RETRIED,
     )
@@ -222,11 +264,19 @@ def _text(value: str | None) -> str | None:
     return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace") if value else value
 
 
+def _validator(value: str | None) -> str | None:
+    """A validator that can be sent back as it came; what is not plain ASCII cannot."""
+    usable = value and len(value) <= 1024 and value.isascii() and value.isprintable()
+    return value if usable else None
+
+
 def _status_reason(status: int, location: str | None) -> str:
     if status in (200, 203):
         return "ok"
     if status == 204:
         return "empty"
+    if status == 304:
+        return "not_modified"
     if location:
         return "redirected"
     return "rate_limited" if status == 429 else "http_error"
@@ -264,4 +314,4 @@ def _with(answer: Answer, **changes: object) -> Answer:
 
 
 def _timed(answer: Answer, seconds: float) -> Answer:
-    return _with(answer, elapsed=seconds)
+    return _with(answer, elapsed=seconds, seen_at=datetime.now(UTC))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from mmcore.crawl.answers import Kept, Key
 from mmcore.crawl.outcomes import Outcome
 from mmcore.crawl.robots import RobotsFile
 from mmcore.crawl.spill import Slot
@@ -21,12 +22,17 @@ class Stored:
     robots: str
     x_robots_tag: str | None
     fetched_at: datetime
+    stored: str | None = None
+    """Earlier partition whose `raw` has the bytes; None: they belong into this one."""
+    state: str | None = None
 
 
 @dataclass(repr=False)
 class Findings:
     """What the crawl of a unit (one or more hosts) found so far."""
 
+    answers: dict[Key, Kept] = field(default_factory=dict)
+    """Final answers by (kind, url)."""
     outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
     """By (kind, url)."""
     referrers: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -46,7 +52,13 @@ class Findings:
     tally: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How many outcomes there are of each (kind, reason)."""
     requests: int = 0
+    replayed: int = 0
+    """Answers taken from the journal of an interrupted crawl."""
     queued: int = 0
+
+    def withhold_body(self, key: Key) -> None:
+        """Do not keep the body beyond this crawl: what it says forbids it."""
+        self.answers[key] = replace(self.answers[key], archived=False)
 
     def note(self, outcome: Outcome) -> None:
         """Put an outcome on record; the last word about a URL counts."""

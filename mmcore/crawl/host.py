@@ -8,18 +8,18 @@ and pauses of the host are kept here and nowhere else.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from mmcore.crawl.asking import Asker
 from mmcore.crawl.charset import decode_page
 from mmcore.crawl.consent import header_directives, refusal
 from mmcore.crawl.extract import Page, extract_page
-from mmcore.crawl.fetch import Answer, Fetcher
+from mmcore.crawl.fetch import Answer
 from mmcore.crawl.findings import Findings, Stored
-from mmcore.crawl.gate import Gate, Politeness
+from mmcore.crawl.memory import Memory
 from mmcore.crawl.outcomes import Outcome, outcome_of
 from mmcore.crawl.robots_cache import RobotsCache
 from mmcore.crawl.sniff import image_type, looks_like_html
@@ -58,16 +58,15 @@ class HostCrawl:
         self,
         job: HostJob,
         scopes: Sequence[Scope],
-        fetcher: Fetcher,
+        asker: Asker,
         limits: HostLimits,
-        politeness: Politeness,
+        memory: Memory,
         findings: Findings,
         spill: Spill,
     ) -> None:
         self._job, self._scopes, self._limits = job, scopes, limits
-        self._fetcher, self._found, self._spill = fetcher, findings, spill
-        self._gate = Gate(politeness, job.host)
-        self._robots = RobotsCache(fetcher, self._gate, limits.agent, findings.note, job.robots)
+        self._asker, self._found, self._spill, self._memory = asker, findings, spill, memory
+        self._robots = RobotsCache(asker, limits.agent, findings.note, job.robots)
         self._queue: asyncio.PriorityQueue[tuple[int, int, _Job]] = asyncio.PriorityQueue()
         self._pages_seen = set(job.known)
         self._images_seen: set[str] = set()
@@ -82,7 +81,11 @@ class HostCrawl:
         for image in self._job.images:
             self._want_image(image)
         if self._open:
-            workers = [asyncio.ensure_future(self._work()) for _ in range(self._limits.connections)]
+            count = self._limits.connections if self._job.pages else self._open
+            workers = [
+                asyncio.ensure_future(self._work())
+                for _ in range(min(count, self._limits.connections))
+            ]
             finished = asyncio.ensure_future(self._done.wait())
             try:
                 await asyncio.wait([finished, *workers], return_when=asyncio.FIRST_COMPLETED)
@@ -165,7 +168,7 @@ class HostCrawl:
             self._found.note(Outcome(url, kind, robots.failure))
         elif not robots.allows(url, self._limits.agent):
             self._found.note(Outcome(url, kind, "robots_disallowed"))
-        elif self._gate.parked:
+        elif self._asker.gate.parked:
             self._found.note(Outcome(url, kind, "host_parked"))
         else:
             return True
@@ -173,13 +176,31 @@ class HostCrawl:
 
     async def _get(self, job: _Job, kind: str, accept: str, most: int) -> Answer | float:
         """The final answer, or the seconds to wait before the next attempt."""
+        recalled = self._asker.recall(kind, job.lead.url)
+        if recalled is not None:
+            answer, job.attempts = recalled
+            return answer
         wanted = _page_wanted if kind == "page" else _image_wanted
-        await self._gate.turn()
         job.attempts += 1
-        self._found.requests += 1
-        answer = await self._fetcher.get(job.lead.url, accept, most, wanted)
-        delay = self._gate.retry_delay(answer, job.attempts)
-        return answer if delay is None else delay
+        url = job.lead.url
+        return await self._asker.once(kind, url, accept, most, wanted, job.attempts)
+
+    def _note(
+        self, answer: Answer, kind: str, reason: str, attempts: int, redirect: str | None = None
+    ) -> Outcome:
+        """Put the outcome of an answer on record, with how it stands against the last crawl."""
+        kept = self._found.answers.get((kind, answer.url))
+        sha = kept.sha256 if kept is not None and reason == "ok" else None
+        size = kept.size if kept is not None else 0
+        outcome = replace(
+            outcome_of(answer, kind, reason, attempts, redirect=redirect),
+            state=self._memory.state((kind, answer.url), sha, answer.status),
+            sha256=sha if kind == "image" else None,
+        )
+        if answer.reason == "ok":
+            outcome = replace(outcome, bytes=size or len(answer.body))
+        self._found.note(outcome)
+        return outcome
 
     # -- pages --
 
@@ -192,18 +213,19 @@ class HostCrawl:
         answer = await self._get(job, "page", _PAGE_ACCEPT, self._limits.max_page_bytes)
         if isinstance(answer, float):
             return answer
+        self._asker.keep("page", answer, job.attempts)
         if answer.reason == "redirected":
             self._redirect_page(lead, job, answer)
         elif answer.reason == "ok":
             self._read_page(lead, job, answer)
         else:
-            self._found.note(outcome_of(answer, "page", answer.reason, job.attempts))
+            self._note(answer, "page", answer.reason, job.attempts)
         return None
 
     def _redirect_page(self, lead: PageLead, job: _Job, answer: Answer) -> None:
         target = resolve_or_none(lead.url, answer.location)
         reason = "redirected" if target else "invalid_url"
-        self._found.note(outcome_of(answer, "page", reason, job.attempts, redirect=target))
+        self._note(answer, "page", reason, job.attempts, redirect=target)
         if target is None or lead.hops >= self._limits.max_redirects:
             return
         onward = replace(lead, url=target, hops=lead.hops + 1, referrer=lead.url)
@@ -231,11 +253,12 @@ class HostCrawl:
         page = extract_page(text, lead.url, codec, answer.language, agent)
         directives = page.directives | header_directives(answer.x_robots_tag, agent)
         refused = refusal(directives)
-        self._found.note(outcome_of(answer, "page", refused or "ok", job.attempts))
+        self._note(answer, "page", refused or "ok", job.attempts)
         for kind, written in page.invalid:
             self._found.refer(kind, written, lead.url)
             self._found.note(Outcome(written, kind, "invalid_url"))
         if refused:
+            self._found.withhold_body(("page", lead.url))
             self._withhold(page, refused, lead.url)
         else:
             self._keep_references(lead, page, answer)
@@ -283,18 +306,20 @@ class HostCrawl:
         answer = await self._get(job, "image", _IMAGE_ACCEPT, self._limits.max_image_bytes)
         if isinstance(answer, float):
             return answer
+        if answer.reason == "ok":
+            self._keep_image(job, answer)
+            return None
+        self._asker.keep("image", answer, job.attempts)
         if answer.reason == "redirected":
             self._redirect_image(lead, job, answer)
-        elif answer.reason == "ok":
-            self._keep_image(job, answer)
         else:
-            self._found.note(outcome_of(answer, "image", answer.reason, job.attempts))
+            self._note(answer, "image", answer.reason, job.attempts)
         return None
 
     def _redirect_image(self, lead: ImageLead, job: _Job, answer: Answer) -> None:
         target = resolve_or_none(lead.url, answer.location)
         reason = "redirected" if target else "invalid_url"
-        self._found.note(outcome_of(answer, "image", reason, job.attempts, redirect=target))
+        self._note(answer, "image", reason, job.attempts, redirect=target)
         if target is None or lead.hops >= self._limits.max_redirects:
             return
         onward = ImageLead(target, lead.hops + 1, lead.referrer)
@@ -305,19 +330,28 @@ class HostCrawl:
 
     def _keep_image(self, job: _Job, answer: Answer) -> None:
         refused = refusal(header_directives(answer.x_robots_tag, self._limits.agent))
-        kind = image_type(answer.body[:1024], answer.media_type)
+        known = not answer.body  # by its digest, from a crawl that has looked at the bytes
+        kind = answer.content_type if known else image_type(answer.body[:1024], answer.media_type)
         reason = refused or ("ok" if kind else "wrong_content_type")
-        outcome = outcome_of(answer, "image", reason, job.attempts)
         if reason != "ok" or kind is None:
-            self._found.note(outcome)
+            # What may not be used, or is no image, is not kept at all.
+            answer = replace(answer, reason=reason, body=b"")
+            self._asker.keep("image", answer, job.attempts)
+            self._note(answer, "image", reason, job.attempts)
             return
-        digest = hashlib.sha256(answer.body).hexdigest()
-        self._found.note(replace(outcome, sha256=digest))
-        if digest not in self._found.bodies:
-            self._found.bodies[digest] = self._spill.append(answer.body)
+        answer = replace(answer, content_type=kind)
+        self._asker.keep("image", answer, job.attempts)
+        outcome = self._note(answer, "image", "ok", job.attempts)
+        kept = self._found.answers["image", answer.url]
+        digest = kept.sha256 or ""
+        if kept.slot is not None:
+            self._found.bodies.setdefault(digest, kept.slot)
         header = ", ".join(answer.x_robots_tag) or None
         verdict = self._robots.known(answer.url).verdict
-        self._found.images[answer.url] = Stored(digest, kind, verdict, header, datetime.now(UTC))
+        seen = answer.seen_at or datetime.now(UTC)
+        self._found.images[answer.url] = Stored(
+            digest, kind, verdict, header, seen, kept.stored, outcome.state
+        )
 
 
 def _lead_order(lead: PageLead) -> tuple[int, int, int, str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 
+from mmcore.crawl.hosts import host_summary, merge_hosts
 from mmcore.crawl.outcomes import Outcome, count_reasons
 from mmcore.crawl.redirects import follow
 from mmcore.crawl.robots import RobotsFile
@@ -51,6 +52,9 @@ class Ledger:
     requested: dict[str, dict[int, int]] = field(default_factory=dict)
     robots: dict[str, dict[str, RobotsFile]] = field(default_factory=dict)
     """By host, then origin."""
+    answers: list[Part] = field(default_factory=list)
+    states: Counter[tuple[str, str]] = field(default_factory=Counter)
+    hosts: list[pa.Table] = field(default_factory=list)
     units: int = 0
 
     def deal(
@@ -89,6 +93,9 @@ class Ledger:
         self.enter_raw(result.index, result.raw, result.raw_keys, result.raw_urls)
         self.references += result.references
         self.outcomes += result.outcomes
+        self.answers += result.answers
+        self.states += result.states
+        self.hosts = [merge_hosts([*self.hosts, result.hosts])]
         self.images.append(result.images)
         for (kind, url), target in result.redirects.items():
             self.redirects[kind][url] = target
@@ -195,10 +202,17 @@ class Ledger:
             "occurrences": sum(part.rows for part in self.crawled),
         }
 
-    def reasons_by_kind(self) -> dict[str, dict[str, int]]:
-        """kind -> reason -> how many URLs."""
-        kinds: Iterable[str] = sorted({kind for kind, _ in self.reasons})
-        return {
-            kind: {reason: n for (k, reason), n in sorted(self.reasons.items()) if k == kind}
-            for kind in kinds
-        }
+    def metadata(self) -> dict[str, Any]:
+        """What people look at: the funnel, reasons, changes since the last crawl, hosts."""
+        metadata = {"funnel": self.funnel(), "reasons": _by_kind(self.reasons)}
+        if self.states:
+            metadata["since_last_crawl"] = _by_kind(self.states)
+        return metadata | host_summary(self.hosts)
+
+
+def _by_kind(counts: Counter[tuple[str, str]]) -> dict[str, dict[str, int]]:
+    """kind -> reason or state -> how many URLs."""
+    kinds = sorted({kind for kind, _ in counts})
+    return {
+        kind: {name: n for (k, name), n in sorted(counts.items()) if k == kind} for kind in kinds
+    }

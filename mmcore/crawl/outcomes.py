@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -26,6 +26,8 @@ class Outcome:
     sha256: str | None = None
     referrer: str | None = None
     redirect: str | None = None
+    state: str | None = None
+    """`new`, `unchanged`, `changed` or `gone` since the last crawl of an earlier day."""
     detail: str | None = None
     attempts: int = 0
     elapsed_ms: float | None = None
@@ -50,7 +52,7 @@ def outcome_of(
         detail=answer.detail,
         attempts=attempts,
         elapsed_ms=answer.elapsed * 1000,
-        fetched_at=datetime.now(UTC),
+        fetched_at=answer.seen_at,
     )
 
 
@@ -71,3 +73,8 @@ def with_referrers(
 def count_reasons(outcomes: Iterable[Outcome]) -> Counter[tuple[str, str]]:
     """How many URLs of each (kind, reason)."""
     return Counter((o.kind, o.reason) for o in outcomes)
+
+
+def count_states(outcomes: Iterable[Outcome]) -> Counter[tuple[str, str]]:
+    """How many URLs of each (kind, state); what has no state is not counted."""
+    return Counter((o.kind, o.state) for o in outcomes if o.state is not None)

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from mmcore.crawl.fetch import Answer, Fetcher
-from mmcore.crawl.gate import Gate
+from mmcore.crawl.asking import Asker
+from mmcore.crawl.fetch import Answer
 from mmcore.crawl.outcomes import Outcome, outcome_of
 from mmcore.crawl.robots import MAX_BYTES, Robots, RobotsFile, parse_robots
 from mmcore.crawl.urls import origin_of, resolve_or_none
@@ -21,14 +21,13 @@ class RobotsCache:
 
     def __init__(
         self,
-        fetcher: Fetcher,
-        gate: Gate,
+        asker: Asker,
         agent: str,
         note: Callable[[Outcome], None],
         files: Mapping[str, RobotsFile],
     ) -> None:
         """`files`: what earlier waves of the crawl were answered, by origin."""
-        self._fetcher, self._gate, self._agent, self._note = fetcher, gate, agent, note
+        self._asker, self._agent, self._note = asker, agent, note
         self.files = dict(files)
         self._loaded: dict[str, asyncio.Task[Robots]] = {}
 
@@ -46,25 +45,25 @@ class RobotsCache:
     async def _load(self, origin: str) -> Robots:
         if origin not in self.files:
             first = f"{origin}/robots.txt"
-            answer, attempts = await self._fetch(first)
+            answer, attempts = await follow_small(self._asker, "robots", first, MAX_BYTES)
             self._note(replace(outcome_of(answer, "robots", answer.reason, attempts), url=first))
-            self.files[origin] = RobotsFile(answer.reason, answer.status, answer.body[:MAX_BYTES])
+            # 304: the file is what it was the last time.
+            status = 200 if answer.status == 304 else answer.status
+            self.files[origin] = RobotsFile(answer.reason, status, answer.body[:MAX_BYTES])
         robots = parse_robots(self.files[origin])
-        self._gate.slow_to(robots.crawl_delay(self._agent))
+        self._asker.gate.slow_to(robots.crawl_delay(self._agent))
         return robots
 
-    async def _fetch(self, url: str) -> tuple[Answer, int]:
-        """(final answer, requests it took), redirects followed."""
-        attempts = hops = 0
-        while True:
-            await self._gate.turn()
-            attempts += 1
-            answer = await self._fetcher.get(url, _ACCEPT, MAX_BYTES, lambda head, declared: True)
-            target = resolve_or_none(url, answer.location)
-            if answer.reason == "redirected" and target and hops < _MAX_REDIRECTS:
-                url, hops = target, hops + 1
-                continue
-            delay = self._gate.retry_delay(answer, attempts)
-            if delay is None:
-                return answer, attempts
-            await asyncio.sleep(delay)
+
+async def follow_small(asker: Asker, kind: str, url: str, most: int) -> tuple[Answer, int]:
+    """(final answer, requests it took) for a small file of a site, redirects followed."""
+    total = hops = 0
+    while True:
+        answer, attempts = await asker.until_final(
+            kind, url, _ACCEPT, most, lambda head, declared: True
+        )
+        total += attempts
+        target = resolve_or_none(url, answer.location)
+        if answer.reason != "redirected" or target is None or hops >= _MAX_REDIRECTS:
+            return answer, total
+        url, hops = target, hops + 1

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmcore.crawl.extract import Page, Reference
-from mmcore.crawl.host import Findings
+from mmcore.crawl.findings import Findings
 from mmcore.crawl.schemas import CRAWLED, IMAGES, RAW, REFERENCES
-from mmcore.crawl.spill import Slot, Spill
+from mmcore.crawl.spill import Spill
 
 _FROM_REFERENCE = Reference.__slots__
 
@@ -46,11 +46,12 @@ def _reference_rows(url: str, page: Page, header: str | None) -> list[dict[str, 
 
 
 def first_urls(found: Findings) -> dict[str, tuple[str, str]]:
-    """sha256 -> (first URL that gave it, its media type)."""
+    """sha256 -> (first URL that gave it, its media type), of what no earlier day has stored."""
     first: dict[str, tuple[str, str]] = {}
     for url in sorted(found.images):
         stored = found.images[url]
-        first.setdefault(stored.sha256, (url, stored.media_type))
+        if stored.stored is None:
+            first.setdefault(stored.sha256, (url, stored.media_type))
     return first
 
 
@@ -91,11 +92,6 @@ def _groups(
         yield group
 
 
-def body_sizes(bodies: dict[str, Slot]) -> dict[str, int]:
-    """sha256 -> length."""
-    return {sha: slot.length for sha, slot in bodies.items()}
-
-
 def image_table(found: Findings) -> pa.Table:
     """What the driver needs to know of each stored image, by URL (schema IMAGES)."""
     urls = sorted(found.images)
@@ -105,6 +101,7 @@ def image_table(found: Findings) -> pa.Table:
         "sha256": [s.sha256 for s in stored],
         "robots": [s.robots for s in stored],
         "x_robots_tag": [s.x_robots_tag for s in stored],
+        "state": [s.state for s in stored],
         "fetched_at": [s.fetched_at for s in stored],
     }
     return pa.Table.from_pydict(columns, schema=IMAGES)
@@ -127,6 +124,7 @@ def crawled_table(references: pa.Table, images: pa.Table) -> pa.Table:
     stored = images.take(places.drop_null())
     columns = {name: kept[name] for name in kept.column_names if name in CRAWLED.names}
     columns["sha256"] = stored["sha256"]
+    columns["state"] = stored["state"]
     columns["fetched_at"] = stored["fetched_at"]
     columns["consent"] = pa.array(_consent(kept, stored), pa.string())
     columns["source"] = pa.array(["site"] * kept.num_rows, pa.string())

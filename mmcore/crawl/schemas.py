@@ -74,6 +74,7 @@ CRAWLED = pa.schema(
         ("annotation", pa.string()),
         ("split", pa.string()),
         ("source", pa.string()),
+        ("state", pa.string()),
         ("fetched_at", _TIME),
     ]
 )
@@ -90,13 +91,14 @@ OUTCOMES = pa.schema(
         ("sha256", pa.string()),
         ("referrer", pa.string()),
         ("redirect", pa.string()),
+        ("state", pa.string()),
         ("detail", pa.string()),
         ("attempts", pa.int32()),
         ("elapsed_ms", pa.float32()),
         ("fetched_at", _TIME),
     ]
 )
-OUTCOMES_VOLATILE = ("detail", "attempts", "elapsed_ms", "fetched_at")
+OUTCOMES_VOLATILE = ("status", "detail", "attempts", "elapsed_ms", "fetched_at")
 
 RAW = pa.schema(
     [
@@ -115,6 +117,7 @@ IMAGES = pa.schema(
         ("sha256", pa.string()),
         ("robots", pa.string()),
         ("x_robots_tag", pa.string()),
+        ("state", pa.string()),
         ("fetched_at", _TIME),
     ]
 )

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from mmcore import __version__
 from mmcore.annotated import Member, tar_members
 from mmcore.cluster import map_parts, post, say
+from mmcore.crawl.answers import ANSWERS, ANSWERS_VOLATILE
 from mmcore.crawl.fetch import FetchLimits
 from mmcore.crawl.folder import (
     Block,
@@ -30,7 +31,9 @@ from mmcore.crawl.folder import (
 )
 from mmcore.crawl.gate import Politeness
 from mmcore.crawl.host import HostLimits
+from mmcore.crawl.journal import journal_folder
 from mmcore.crawl.ledger import Ledger
+from mmcore.crawl.memory import Archive
 from mmcore.crawl.outcomes import Outcome
 from mmcore.crawl.rows import crawled_table, raw_tables
 from mmcore.crawl.schemas import (
@@ -93,27 +96,48 @@ class Config(BaseModel):
 
 
 def run(
-    lake: Lake, day: str, config: Config, sources: Sequence[SiteSource | FolderSource]
+    lake: Lake,
+    day: str,
+    config: Config,
+    sources: Sequence[SiteSource | FolderSource],
+    retry_failed: bool = False,
 ) -> Dataset:
     """Crawl the sources for `day` and commit `references`, `raw`, `outcomes`, then `crawled`.
 
-    Always asks the sources again: whether a site has changed is what a crawl finds out. An
-    unchanged site gives the same digests. Raises UserError where no source could be read at all.
+    Always asks the sources again, with the validators of the last answers: whether a site has
+    changed is what a crawl finds out. An unchanged site gives the same digests. A crawl of the day
+    that was killed is continued. retry_failed: ask only for what failed in the day's last crawl.
+    Raises UserError where no source could be read at all.
     """
+    record = _recorded(config, sources)
+    archive = _archive(lake, day, record, retry_failed)
     writers = Writers(
         lake.writer("references", day),
         lake.writer("raw", day),
         lake.writer("outcomes", day, volatile=OUTCOMES_VOLATILE),
         lake.writer("crawled", day, volatile=CRAWLED_VOLATILE),
+        lake.writer("answers", day, volatile=ANSWERS_VOLATILE),
     )
     ledger = Ledger()
     folders = [source for source in sources if isinstance(source, FolderSource)]
     blocks = [block for f in folders for block in folder_blocks(f.path, config.rows_per_part)]
     sites = [source for source in sources if isinstance(source, SiteSource)]
-    _crawl_sites(sites, config, writers, ledger)
+    _crawl_sites(sites, config, writers, ledger, archive)
     _check_sources(sites, ledger, any_folder=bool(folders))
     _read_folders(blocks, config, writers, ledger)
-    return _commit(writers, ledger, _recorded(config, sources), config.max_redirects)
+    dataset = _commit(writers, ledger, record, config.max_redirects)
+    archive.journal.remove()
+    return dataset
+
+
+def _archive(lake: Lake, day: str, record: dict[str, Any], retry_failed: bool) -> Archive:
+    """Earlier answers. A journal is one of the same settings, and of the same kind of run."""
+    if retry_failed and lake.find("answers", day) is None:
+        raise UserError(
+            f"There is no crawl of {day} to retry: run `mmcore run crawl` without --retry-failed."
+        )
+    journal = journal_folder(lake.storage, day, record | {"retry_failed": retry_failed})
+    return Archive(lake, day, journal, retry_failed)
 
 
 def _recorded(config: Config, sources: Sequence[SiteSource | FolderSource]) -> dict[str, Any]:
@@ -126,7 +150,9 @@ def _recorded(config: Config, sources: Sequence[SiteSource | FolderSource]) -> d
 # -- sites --
 
 
-def _crawl_sites(sites: list[SiteSource], config: Config, writers: Writers, ledger: Ledger) -> None:
+def _crawl_sites(
+    sites: list[SiteSource], config: Config, writers: Writers, ledger: Ledger, archive: Archive
+) -> None:
     """Wave after wave until no unit leaves work for another host."""
     scopes = [_scope(site) for site in sites]
     settings = _settings(config, sites)
@@ -134,7 +160,13 @@ def _crawl_sites(sites: list[SiteSource], config: Config, writers: Writers, ledg
     images: list[ImageLead] = []
     while pages or images:
         units = ledger.deal(pages, images, config.hosts_per_task)
-        fn = partial(_crawl_task, scopes=tuple(scopes), settings=settings, writers=writers)
+        fn = partial(
+            _crawl_task,
+            scopes=tuple(scopes),
+            settings=settings,
+            writers=writers,
+            archive=archive,
+        )
         results = map_parts(fn, units, description="crawl", unit="URLs")
         for result in results:
             ledger.enter(result)
@@ -143,9 +175,13 @@ def _crawl_sites(sites: list[SiteSource], config: Config, writers: Writers, ledg
 
 
 def _crawl_task(
-    unit: Unit, scopes: tuple[Scope, ...], settings: Settings, writers: Writers
+    unit: Unit,
+    scopes: tuple[Scope, ...],
+    settings: Settings,
+    writers: Writers,
+    archive: Archive,
 ) -> UnitResult:
-    return crawl_unit(unit, scopes, settings, writers, partial(post, "crawl"))
+    return crawl_unit(unit, scopes, settings, writers, partial(post, "crawl"), archive)
 
 
 def _scope(site: SiteSource) -> Scope:
@@ -270,8 +306,8 @@ def _commit(
         ledger.raw[index] = (smaller, [key for key in stored if key not in set(keys)])
     join = partial(_join_task, images=ledger.stored_images(), writers=writers)
     ledger.crawled += map_parts(join, ledger.references, description="crawl", unit="occurrences")
-    funnel = ledger.funnel()
-    metadata = {"funnel": funnel, "reasons": ledger.reasons_by_kind()}
+    funnel, metadata = ledger.funnel(), ledger.metadata()
+    _close(writers.answers, ledger.answers, ANSWERS, [], record, {})
     raw = [part for part, _ in ledger.raw.values()]
     parents = [
         _close(writers.references, ledger.references, REFERENCES, [], record, metadata),

@@ -5,19 +5,32 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pyarrow as pa
 
 from mmcore.crawl.address import PinnedResolver
+from mmcore.crawl.answers import answers_table, shelf_bits
+from mmcore.crawl.asking import Asker
 from mmcore.crawl.fetch import Fetcher, FetchLimits
-from mmcore.crawl.gate import Politeness
-from mmcore.crawl.host import Findings, HostCrawl, HostLimits
-from mmcore.crawl.outcomes import Outcome, count_reasons, outcome_table, with_referrers
+from mmcore.crawl.findings import Findings
+from mmcore.crawl.gate import Gate, Politeness
+from mmcore.crawl.host import HostCrawl, HostLimits
+from mmcore.crawl.hosts import host_table
+from mmcore.crawl.journal import Journal
+from mmcore.crawl.memory import Archive, Memory, load_images, load_memory, worth_keeping
+from mmcore.crawl.outcomes import (
+    Outcome,
+    count_reasons,
+    count_states,
+    outcome_table,
+    with_referrers,
+)
 from mmcore.crawl.redirects import follow
 from mmcore.crawl.robots import RobotsFile
-from mmcore.crawl.rows import body_sizes, first_urls, image_table, raw_tables, reference_tables
+from mmcore.crawl.rows import first_urls, image_table, raw_tables, reference_tables
 from mmcore.crawl.spill import Spill
 from mmcore.crawl.urls import host_of
 from mmcore.crawl.work import HostJob, ImageLead, PageLead, Scope
@@ -26,6 +39,8 @@ from mmcore.lake import DatasetWriter, Part
 PART_STRIDE = 100_000
 """Unit `u` numbers its parts from `u * PART_STRIDE`, whatever the other units write."""
 _OUTCOMES_PER_PART = 65_536
+_ANSWERS_PER_PART = 8_192
+_MOST_CONNECTIONS = 256
 _SECONDS_BETWEEN_LINES = 3.0
 # Not worth a person's attention while the crawl runs.
 _GOOD = (
@@ -63,6 +78,7 @@ class Writers:
     raw: DatasetWriter
     outcomes: DatasetWriter
     crawled: DatasetWriter
+    answers: DatasetWriter
 
 
 @dataclass(frozen=True)
@@ -101,38 +117,77 @@ class UnitResult:
     page_reasons: dict[str, tuple[str, str | None]]
     """URLs of the pages the unit was asked for -> (reason, detail)."""
     reasons: Counter[tuple[str, str]]
-    seconds: float
+    states: Counter[tuple[str, str]]
+    """How many URLs of each (kind, state)."""
+    hosts: pa.Table
+    """Requests, failures, bytes and times by host."""
+    answers: list[Part] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 def crawl_unit(
-    unit: Unit, scopes: tuple[Scope, ...], settings: Settings, writers: Writers, report: Report
+    unit: Unit,
+    scopes: tuple[Scope, ...],
+    settings: Settings,
+    writers: Writers,
+    report: Report,
+    archive: Archive | None = None,
 ) -> UnitResult:
-    """Crawl the unit's hosts to the end and write its references, raw images and outcomes."""
+    """Crawl the unit's hosts to the end and write its references, raw images and outcomes.
+
+    With an archive, what an interrupted crawl was answered is not asked again, and what an earlier
+    crawl knows is revalidated.
+    """
     start = time.monotonic()
     with Spill() as spill:
-        found = asyncio.run(_crawl(unit, scopes, settings, spill, report))
-        first = first_urls(found)
-        base = unit.index * PART_STRIDE
-        raw_parts, raw_keys = [], []
-        sizes = body_sizes(found.bodies)
-        tables = raw_tables(
-            first,
-            lambda sha: spill.read(found.bodies[sha]),
-            sizes,
-            settings.rows_per_part,
-            settings.part_bytes,
-        )
-        for number, table in enumerate(tables):
-            raw_parts.append(writers.raw.write_table(base + number, table))
-            raw_keys.append(table["sha256"].to_pylist())
-        references = [
-            writers.references.write_table(base + number, table)
-            for number, table in enumerate(reference_tables(found, spill, settings.rows_per_part))
-        ]
-    decided, undecided = settle(found, {job.host for job in unit.jobs}, settings.host.max_redirects)
+        hosts = {job.host for job in unit.jobs}
+        memory = load_memory(archive, hosts, spill)
+        found = asyncio.run(_crawl(unit, scopes, settings, spill, report, archive, memory))
+        result = finish_unit(unit.index, hosts, found, spill, settings, writers, archive)
+        answers = _write_answers(writers.answers, unit.index, found, memory, archive, spill)
+    return replace(
+        result,
+        answers=answers,
+        page_reasons=_page_reasons(unit, found),
+        seconds=time.monotonic() - start,
+    )
+
+
+def finish_unit(
+    index: int,
+    hosts: set[str],
+    found: Findings,
+    spill: Spill,
+    settings: Settings,
+    writers: Writers,
+    archive: Archive | None = None,
+) -> UnitResult:
+    """Write what was found as parts from `index * PART_STRIDE` on. hosts: those it answers for."""
+    base = index * PART_STRIDE
+    first = first_urls(found)
+    missing = first.keys() - found.bodies.keys()
+    if missing and archive is not None:  # known by digest: the day's last crawl has the bytes
+        found.bodies |= load_images(archive, missing, spill)
+    sizes = {sha: found.bodies[sha].length for sha in first}
+    tables = raw_tables(
+        first,
+        lambda sha: spill.read(found.bodies[sha]),
+        sizes,
+        settings.rows_per_part,
+        settings.part_bytes,
+    )
+    raw_parts, raw_keys = [], []
+    for number, table in enumerate(tables):
+        raw_parts.append(writers.raw.write_table(base + number, table))
+        raw_keys.append(table["sha256"].to_pylist())
+    references = [
+        writers.references.write_table(base + number, table)
+        for number, table in enumerate(reference_tables(found, spill, settings.rows_per_part))
+    ]
+    decided, undecided = settle(found, hosts, settings.host.max_redirects)
     return UnitResult(
         rows=len(decided) + len(undecided),
-        index=unit.index,
+        index=index,
         references=references,
         raw=raw_parts,
         raw_keys=raw_keys,
@@ -147,14 +202,46 @@ def crawl_unit(
         requested=found.requested,
         robots=found.robots,
         asked_images=frozenset(url for kind, url in found.outcomes if kind == "image"),
-        page_reasons=_page_reasons(unit, found),
+        page_reasons={},
         reasons=count_reasons(decided),
-        seconds=time.monotonic() - start,
+        states=count_states(decided),
+        hosts=host_table(decided),
     )
 
 
+def _write_answers(
+    writer: DatasetWriter,
+    index: int,
+    found: Findings,
+    memory: Memory,
+    archive: Archive | None,
+    spill: Spill,
+) -> list[Part]:
+    """The unit's answers in parts that say which shelves of hosts are in them."""
+    if archive is None:
+        return []
+    rows = [
+        (kind, worth_keeping((kind, url), kept, memory, archive.day))
+        for (kind, url), kept in sorted(found.answers.items(), key=lambda item: item[0][::-1])
+    ]
+    parts = []
+    for number, start in enumerate(range(0, len(rows), _ANSWERS_PER_PART)):
+        group = rows[start : start + _ANSWERS_PER_PART]
+        table = answers_table(group, spill)
+        part = writer.write_table(index * PART_STRIDE + number, table)
+        shelves = shelf_bits(table["host"].unique().to_pylist())
+        parts.append(part.model_copy(update={"extra": part.extra | {"shelves": shelves}}))
+    return parts
+
+
 async def _crawl(
-    unit: Unit, scopes: tuple[Scope, ...], settings: Settings, spill: Spill, report: Report
+    unit: Unit,
+    scopes: tuple[Scope, ...],
+    settings: Settings,
+    spill: Spill,
+    report: Report,
+    archive: Archive | None,
+    memory: Memory,
 ) -> Findings:
     found = Findings()
     per_host = settings.host.connections
@@ -162,23 +249,42 @@ async def _crawl(
         settings.user_agent,
         settings.fetch,
         PinnedResolver(settings.private_hosts),
-        per_host * len(unit.jobs),
+        min(per_host * len(unit.jobs), _MOST_CONNECTIONS),
         per_host,
     )
-    reporting = asyncio.ensure_future(_report_until_cancelled(unit, found, report))
+    journal = Journal(archive.journal, spill) if archive is not None else None
+    beside = [asyncio.ensure_future(_report_until_cancelled(unit, found, report))]
+    if journal is not None:
+        beside.append(asyncio.ensure_future(journal.write_until_cancelled()))
     try:
         async with fetcher:
-            crawls = [
-                HostCrawl(
-                    job, scopes, fetcher, settings.host, settings.politeness, found, spill
-                ).run()
-                for job in unit.jobs
-            ]
-            await asyncio.gather(*crawls)
+            crawls = []
+            for job in unit.jobs:
+                gate = Gate(settings.politeness, job.host)
+                asker = Asker(fetcher, gate, memory, journal, found, spill)
+                crawls.append(
+                    HostCrawl(job, scopes, asker, settings.host, memory, found, spill).run()
+                )
+            await _unless_failing(asyncio.gather(*crawls), beside)
     finally:
-        reporting.cancel()
-        await asyncio.gather(reporting, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+    if journal is not None:
+        await journal.flush()
     return found
+
+
+async def _unless_failing(work: Awaitable[Any], beside: Sequence[asyncio.Future[Any]]) -> None:
+    """Await the work; a journal that cannot be written ends it, with its error."""
+    working = asyncio.ensure_future(work)
+    await asyncio.wait([working, *beside], return_when=asyncio.FIRST_COMPLETED)
+    for task in beside:
+        if task.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            task.result()
+    await working
 
 
 async def _report_until_cancelled(unit: Unit, found: Findings, report: Report) -> None:
@@ -191,9 +297,10 @@ async def _report_until_cancelled(unit: Unit, found: Findings, report: Report) -
         lost = sum(tally.values()) - sum(tally[key] for key in _GOOD)
         rate = (requests - before) / _SECONDS_BETWEEN_LINES
         before = requests
+        left = f" (about {found.queued / rate:,.0f} s)" if rate else ""
         report(
             f"{where}: {tally[('page', 'ok')]:,} pages, {len(found.images):,} images, "
-            f"{rate:,.0f} requests/s, {found.queued:,} queued, {lost:,} failed or refused"
+            f"{rate:,.0f} requests/s, {found.queued:,} queued{left}, {lost:,} failed or refused"
         )
 
 

@@ -62,6 +62,7 @@ def writers(lake: Lake, day: str = "2026-01-01") -> Writers:
         lake.writer("raw", day),
         lake.writer("outcomes", day, volatile=volatile),
         lake.writer("crawled", day),
+        lake.writer("answers", day),
     )
 
 
