@@ -47,7 +47,7 @@ ANSWERS = pa.schema(
         ("seen_at", pa.timestamp("us", tz="UTC")),
     ]
 )
-ANSWERS_VOLATILE = ("etag", "last_modified", "detail", "attempts", "elapsed", "seen_at")
+ANSWERS_VOLATILE = ("status", "etag", "last_modified", "detail", "attempts", "elapsed", "seen_at")
 
 _HEADERS = (
     "content_type",
@@ -103,13 +103,13 @@ def revalidated(before: Kept, now: Answer, body: bytes) -> Answer:
     """The kept answer, freshened by a 304: headers that came with it replace the old ones
     (RFC 9111 3.2), the body stays."""
     old = before.answer
-    changes = {name: getattr(now, name) or getattr(old, name) for name in _HEADERS}
+    fresh = (name for name in _HEADERS if name != "content_type")  # a 304 has no content
+    changes = {name: getattr(now, name) or getattr(old, name) for name in fresh}
     return replace(
         old,
         **changes,
         status=304,
         body=body,
-        content_type=old.content_type,
         x_robots_tag=now.x_robots_tag or old.x_robots_tag,
         link=now.link or old.link,
         elapsed=now.elapsed,

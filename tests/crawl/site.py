@@ -22,6 +22,8 @@ class Reply:
     delay: float = 0.0
     raw: bytes | None = None
     hang: float = 0.0
+    etag: str | None = None
+    """Sent as ETag; a request with this If-None-Match gets 304."""
     drip: bool = False
     """After `raw`, one more byte every 20 ms for `hang` seconds."""
 
@@ -31,6 +33,8 @@ class Reply:
         if self.content_type is not None:
             lines.append(f"Content-Type: {self.content_type}")
         lines += [f"{name}: {value}" for name, value in self.headers]
+        if self.etag is not None:
+            lines.append(f"ETag: {self.etag}")
         return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
@@ -68,6 +72,7 @@ class LocalSite:
 
     routes: Mapping[str, Reply | list[Reply]] = field(default_factory=dict)
     hits: Counter[str] = field(default_factory=Counter)
+    not_modified: Counter[str] = field(default_factory=Counter)
     agents: set[str] = field(default_factory=set)
     open_now: int = 0
     most_open: int = 0
@@ -124,6 +129,9 @@ class LocalSite:
                 self.agents.add(line.partition(":")[2].strip())
         reply = self._reply(path)
         self.hits[path] += 1
+        if reply.etag is not None and f"if-none-match: {reply.etag}".lower() in head.lower():
+            self.not_modified[path] += 1
+            reply = Reply(raw=f"HTTP/1.1 304 Same\r\nETag: {reply.etag}\r\n\r\n".encode())
         self.open_now += 1
         self.most_open = max(self.most_open, self.open_now)
         try:
