@@ -33,6 +33,7 @@ from mmcore.crawl.gate import Politeness
 from mmcore.crawl.host import HostLimits
 from mmcore.crawl.journal import journal_folder
 from mmcore.crawl.ledger import Ledger
+from mmcore.crawl.live import Settings
 from mmcore.crawl.memory import Archive
 from mmcore.crawl.outcomes import Outcome
 from mmcore.crawl.rows import crawled_table, raw_tables
@@ -47,7 +48,6 @@ from mmcore.crawl.schemas import (
 from mmcore.crawl.sources import FolderSource, SiteSource
 from mmcore.crawl.unit import (
     PART_STRIDE,
-    Settings,
     Unit,
     UnitResult,
     Writers,

@@ -5,21 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
 import pyarrow as pa
 
-from mmcore.crawl.address import PinnedResolver
 from mmcore.crawl.answers import answers_table, shelf_bits
-from mmcore.crawl.asking import Asker
-from mmcore.crawl.fetch import Fetcher, FetchLimits
 from mmcore.crawl.findings import Findings
-from mmcore.crawl.gate import Gate, Politeness
-from mmcore.crawl.host import HostCrawl, HostLimits
 from mmcore.crawl.hosts import host_table
-from mmcore.crawl.journal import Journal
+from mmcore.crawl.live import Report, Session, Settings, report_line
 from mmcore.crawl.memory import Archive, Memory, load_images, load_memory, worth_keeping
 from mmcore.crawl.outcomes import (
     Outcome,
@@ -40,34 +34,6 @@ PART_STRIDE = 100_000
 """Unit `u` numbers its parts from `u * PART_STRIDE`, whatever the other units write."""
 _OUTCOMES_PER_PART = 65_536
 _ANSWERS_PER_PART = 8_192
-_MOST_CONNECTIONS = 256
-_SECONDS_BETWEEN_LINES = 3.0
-# Not worth a person's attention while the crawl runs.
-_GOOD = (
-    ("page", "ok"),
-    ("page", "redirected"),
-    ("page", "out_of_scope"),
-    ("page", "wrong_content_type"),
-    ("image", "ok"),
-    ("image", "redirected"),
-    ("robots", "ok"),
-    ("robots", "http_error"),
-)
-
-Report = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a unit crawls and how large its parts are."""
-
-    user_agent: str
-    fetch: FetchLimits
-    host: HostLimits
-    politeness: Politeness
-    private_hosts: frozenset[str]
-    rows_per_part: int
-    part_bytes: int
 
 
 @dataclass(frozen=True)
@@ -243,65 +209,13 @@ async def _crawl(
     archive: Archive | None,
     memory: Memory,
 ) -> Findings:
-    found = Findings()
-    per_host = settings.host.connections
-    fetcher = Fetcher(
-        settings.user_agent,
-        settings.fetch,
-        PinnedResolver(settings.private_hosts),
-        min(per_host * len(unit.jobs), _MOST_CONNECTIONS),
-        per_host,
-    )
-    journal = Journal(archive.journal, spill) if archive is not None else None
-    beside = [asyncio.ensure_future(_report_until_cancelled(unit, found, report))]
-    if journal is not None:
-        beside.append(asyncio.ensure_future(journal.write_until_cancelled()))
-    try:
-        async with fetcher:
-            crawls = []
-            for job in unit.jobs:
-                gate = Gate(settings.politeness, job.host)
-                asker = Asker(fetcher, gate, memory, journal, found, spill)
-                crawls.append(
-                    HostCrawl(job, scopes, asker, settings.host, memory, found, spill).run()
-                )
-            await _unless_failing(asyncio.gather(*crawls), beside)
-    finally:
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
-    if journal is not None:
-        await journal.flush()
-    return found
-
-
-async def _unless_failing(work: Awaitable[Any], beside: Sequence[asyncio.Future[Any]]) -> None:
-    """Await the work; a journal that cannot be written ends it, with its error."""
-    working = asyncio.ensure_future(work)
-    await asyncio.wait([working, *beside], return_when=asyncio.FIRST_COMPLETED)
-    for task in beside:
-        if task.done():
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
-            task.result()
-    await working
-
-
-async def _report_until_cancelled(unit: Unit, found: Findings, report: Report) -> None:
-    """Say how the crawl is getting on, every few seconds."""
     where = unit.jobs[0].host + (f" +{len(unit.jobs) - 1}" if len(unit.jobs) > 1 else "")
-    before = 0
-    while True:
-        await asyncio.sleep(_SECONDS_BETWEEN_LINES)
-        tally, requests = found.tally, found.requests
-        lost = sum(tally.values()) - sum(tally[key] for key in _GOOD)
-        rate = (requests - before) / _SECONDS_BETWEEN_LINES
-        before = requests
-        left = f" (about {found.queued / rate:,.0f} s)" if rate else ""
-        report(
-            f"{where}: {tally[('page', 'ok')]:,} pages, {len(found.images):,} images, "
-            f"{rate:,.0f} requests/s, {found.queued:,} queued{left}, {lost:,} failed or refused"
+    async with Session(settings, len(unit.jobs), archive) as session:
+        found = Findings()
+        await session.crawl(
+            unit.jobs, scopes, memory, found, spill, partial(report_line, where, report)
         )
+    return found
 
 
 def settle(

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from mmcore.crawl.fetch import FetchLimits
 from mmcore.crawl.gate import Politeness
 from mmcore.crawl.host import HostLimits
-from mmcore.crawl.unit import Settings, Unit, UnitResult, Writers, crawl_unit
+from mmcore.crawl.live import Settings
+from mmcore.crawl.unit import Unit, UnitResult, Writers, crawl_unit
 from mmcore.crawl.urls import host_of
 from mmcore.crawl.work import HostJob, PageLead, Scope
 from mmcore.lake import DatasetWriter, Lake, Part
