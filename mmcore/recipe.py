@@ -108,9 +108,9 @@ def parse_recipe(data: dict[str, Any], where: str, folder: Path) -> Recipe:
 
 def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
     sources = [
-        source.model_copy(update={"path": str(folder / source.path)})
-        if source.kind == "folder"
-        else source
+        source
+        if source.kind == "site" or "://" in source.path
+        else source.model_copy(update={"path": str(folder / source.path)})
         for source in recipe.sources
     ]
     gold = str(folder / recipe.gold) if recipe.gold else None
@@ -121,9 +121,12 @@ def _problem(error: Exception) -> str:
     return str(getattr(error, "problem", None) or "not UTF-8 text")
 
 
+_KINDS = ("site", "urls", "warc", "folder", "webdataset")
+
+
 def _explain(error: Any) -> str:
     """One pydantic error as `key.path: what is allowed`."""
-    loc = [part for part in error["loc"] if part not in ("site", "folder")]
+    loc = [part for part in error["loc"] if part not in _KINDS]
     path = ".".join(str(part) for part in loc)
     if error["type"] == "extra_forbidden":
         allowed = _keys_at(loc[:-1])

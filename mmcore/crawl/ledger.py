@@ -52,6 +52,8 @@ class Ledger:
     requested: dict[str, dict[int, int]] = field(default_factory=dict)
     robots: dict[str, dict[str, RobotsFile]] = field(default_factory=dict)
     """By host, then origin."""
+    joins: list[Part] = field(default_factory=list)
+    """Parts of references that are to be joined with stored images."""
     answers: list[Part] = field(default_factory=list)
     states: Counter[tuple[str, str]] = field(default_factory=Counter)
     hosts: list[pa.Table] = field(default_factory=list)
@@ -92,6 +94,7 @@ class Ledger:
         """Add a unit's result to the books."""
         self.enter_raw(result.index, result.raw, result.raw_keys, result.raw_urls)
         self.references += result.references
+        self.joins += result.joins
         self.outcomes += result.outcomes
         self.answers += result.answers
         self.states += result.states

@@ -67,18 +67,23 @@ class Memory:
         return before.stored if before is not None and before.sha256 == sha256 else None
 
 
-def load_memory(archive: Archive | None, hosts: Iterable[str], spill: Spill) -> Memory:
-    """All that is known of some hosts. Page bodies go to the spill, images stay where they are."""
+def load_memory(
+    archive: Archive | None, hosts: Iterable[str], spill: Spill, urls: pa.Array | None = None
+) -> Memory:
+    """All that is known of some hosts. Page bodies go to the spill, images stay where they are.
+
+    urls: of the images that matter, where a host is crawled in portions.
+    """
     if archive is None:
         return Memory()
     wanted = sorted(set(hosts))
     today, before = archive.answers(), archive.earlier()
     memory = Memory()
     if before is not None:
-        memory.earlier = _of_day(archive, before, wanted, spill, bodies=today is None)
+        memory.earlier = _of_day(archive, before, wanted, spill, today is None, urls)
     memory.recent = memory.earlier
     if today is not None:
-        memory.recent = _of_day(archive, today, wanted, spill, bodies=True)
+        memory.recent = _of_day(archive, today, wanted, spill, True, urls)
         if archive.retry_failed:
             final = memory.recent.items()
             memory.replay = {key: kept for key, kept in final if _is_final(kept)}
@@ -103,13 +108,23 @@ def worth_keeping(key: Key, kept: Kept, memory: Memory, day: str) -> Kept:
 
 
 def _of_day(
-    archive: Archive, dataset: Dataset, hosts: list[str], spill: Spill, bodies: bool
+    archive: Archive,
+    dataset: Dataset,
+    hosts: list[str],
+    spill: Spill,
+    bodies: bool,
+    urls: pa.Array | None,
 ) -> dict[Key, Kept]:
     """A day's answers of the hosts; `stored` names the partition that has each one's bytes."""
     day = str(dataset.manifest.partition)
     found: dict[Key, Kept] = {}
     away: dict[str, set[str]] = {}
     for table in _matching(dataset, hosts, bodies):
+        if urls is not None:
+            elsewhere = pc.and_(
+                pc.equal(table["kind"], "image"), pc.invert(pc.is_in(table["url"], urls))
+            )
+            table = table.filter(pc.invert(elsewhere))
         for kind, kept in kept_rows(table, spill):
             found[kind, kept.answer.url] = replace(kept, stored=kept.stored or day)
             if kept.stored is not None and kind != "image":

@@ -127,7 +127,8 @@ def crawled_table(references: pa.Table, images: pa.Table) -> pa.Table:
     columns["state"] = stored["state"]
     columns["fetched_at"] = stored["fetched_at"]
     columns["consent"] = pa.array(_consent(kept, stored), pa.string())
-    columns["source"] = pa.array(["site"] * kept.num_rows, pa.string())
+    # A row of a URL list, or an element of a page.
+    columns["source"] = pc.if_else(pc.equal(kept["element"], "record"), "urls", "site")
     nothing = pa.nulls(kept.num_rows, pa.string())
     columns |= {"annotation": nothing, "split": nothing}
     return pa.Table.from_arrays([columns[name] for name in CRAWLED.names], schema=CRAWLED)

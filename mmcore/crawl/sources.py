@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from mmcore.crawl.url_list import UrlsSource
 from mmcore.crawl.urls import InvalidUrl, resolve
 
 
@@ -51,7 +52,7 @@ class FolderSource(BaseModel):
     path: str = Field(description="The folder; relative to the recipe.")
 
 
-Source = Annotated[SiteSource | FolderSource, Field(discriminator="kind")]
+Source = Annotated[SiteSource | UrlsSource | FolderSource, Field(discriminator="kind")]
 
 
 def _checked_start(url: str) -> str:

@@ -33,6 +33,7 @@ from mmcore.crawl.gate import Politeness
 from mmcore.crawl.host import HostLimits
 from mmcore.crawl.journal import journal_folder
 from mmcore.crawl.ledger import Ledger
+from mmcore.crawl.list_crawl import run_list
 from mmcore.crawl.live import Settings
 from mmcore.crawl.memory import Archive
 from mmcore.crawl.outcomes import Outcome
@@ -45,7 +46,7 @@ from mmcore.crawl.schemas import (
     RAW,
     REFERENCES,
 )
-from mmcore.crawl.sources import FolderSource, SiteSource
+from mmcore.crawl.sources import FolderSource, SiteSource, Source
 from mmcore.crawl.unit import (
     PART_STRIDE,
     Unit,
@@ -54,6 +55,7 @@ from mmcore.crawl.unit import (
     crawl_unit,
     write_outcomes,
 )
+from mmcore.crawl.url_list import UrlsSource
 from mmcore.crawl.urls import host_name, host_of
 from mmcore.crawl.work import ImageLead, PageLead, Scope
 from mmcore.errors import UserError
@@ -91,6 +93,9 @@ class Config(BaseModel):
     max_page_mb: float = Field(8.0, gt=0, description="Largest page, decompressed.")
     max_image_mb: float = Field(32.0, gt=0, description="Largest image file.")
     hosts_per_task: int = Field(8, ge=1, description="Hosts that share one Ray task.")
+    rows_per_chunk: int = Field(
+        8192, ge=1, description="Rows of a URL list that a Ray task has in memory at once."
+    )
     rows_per_part: int = Field(256, ge=1, description="Most rows in a part of crawled and raw.")
     part_mb: float = Field(128.0, gt=0, description="A part of raw ends at about this size.")
 
@@ -99,7 +104,7 @@ def run(
     lake: Lake,
     day: str,
     config: Config,
-    sources: Sequence[SiteSource | FolderSource],
+    sources: Sequence[Source],
     retry_failed: bool = False,
 ) -> Dataset:
     """Crawl the sources for `day` and commit `references`, `raw`, `outcomes`, then `crawled`.
@@ -122,8 +127,17 @@ def run(
     folders = [source for source in sources if isinstance(source, FolderSource)]
     blocks = [block for f in folders for block in folder_blocks(f.path, config.rows_per_part)]
     sites = [source for source in sources if isinstance(source, SiteSource)]
-    _crawl_sites(sites, config, writers, ledger, archive)
-    _check_sources(sites, ledger, any_folder=bool(folders))
+    lists = [source for source in sources if isinstance(source, UrlsSource)]
+    settings = _settings(config, sites, lists)
+    listed = [
+        unit
+        for number, source in enumerate(lists)
+        for unit in run_list(
+            source, number, settings, writers, archive, ledger, config.rows_per_chunk
+        )
+    ]
+    _crawl_sites(sites, config, settings, writers, ledger, archive, ledger.new_images(listed))
+    _check_sources(sites, ledger, any_other=len(sources) > len(sites))
     _read_folders(blocks, config, writers, ledger)
     dataset = _commit(writers, ledger, record, config.max_redirects)
     archive.journal.remove()
@@ -140,7 +154,7 @@ def _archive(lake: Lake, day: str, record: dict[str, Any], retry_failed: bool) -
     return Archive(lake, day, journal, retry_failed)
 
 
-def _recorded(config: Config, sources: Sequence[SiteSource | FolderSource]) -> dict[str, Any]:
+def _recorded(config: Config, sources: Sequence[Source]) -> dict[str, Any]:
     return {
         "crawl": config.model_dump(mode="json"),
         "sources": [source.model_dump(mode="json") for source in sources],
@@ -151,13 +165,17 @@ def _recorded(config: Config, sources: Sequence[SiteSource | FolderSource]) -> d
 
 
 def _crawl_sites(
-    sites: list[SiteSource], config: Config, writers: Writers, ledger: Ledger, archive: Archive
+    sites: list[SiteSource],
+    config: Config,
+    settings: Settings,
+    writers: Writers,
+    ledger: Ledger,
+    archive: Archive,
+    images: list[ImageLead],
 ) -> None:
     """Wave after wave until no unit leaves work for another host."""
     scopes = [_scope(site) for site in sites]
-    settings = _settings(config, sites)
     pages = [PageLead(url, index) for index, site in enumerate(sites) for url in site.start]
-    images: list[ImageLead] = []
     while pages or images:
         units = ledger.deal(pages, images, config.hosts_per_task)
         fn = partial(
@@ -194,7 +212,7 @@ def _scope(site: SiteSource) -> Scope:
     )
 
 
-def _settings(config: Config, sites: list[SiteSource]) -> Settings:
+def _settings(config: Config, sites: list[SiteSource], lists: list[UrlsSource]) -> Settings:
     contact = f" (+{config.contact})" if config.contact else ""
     return Settings(
         user_agent=f"{PRODUCT}/{__version__}{contact}",
@@ -215,20 +233,20 @@ def _settings(config: Config, sites: list[SiteSource]) -> Settings:
         ),
         private_hosts=frozenset(
             host_name(url) for site in sites if site.allow_private for url in site.start
-        ),
+        ).union(*(source.allow_private for source in lists)),
         rows_per_part=config.rows_per_part,
         part_bytes=int(config.part_mb * 2**20),
     )
 
 
-def _check_sources(sites: list[SiteSource], ledger: Ledger, any_folder: bool) -> None:
+def _check_sources(sites: list[SiteSource], ledger: Ledger, any_other: bool) -> None:
     """UserError where nothing could be read; a line for each source that failed beside others."""
     failed = []
     for site in sites:
         problems = [ledger.start_problem(url) for url in site.start]
         if all(problems):
             failed.append(problems[0])
-    if failed and len(failed) == len(sites) and not any_folder:
+    if failed and len(failed) == len(sites) and not any_other:
         raise UserError("Nothing could be crawled: " + "; ".join(map(str, failed)) + ".")
     for problem in failed:
         say("crawl", f"source left out: {problem}")
@@ -305,7 +323,7 @@ def _commit(
         smaller = _without(writers.raw, index, part, keys)
         ledger.raw[index] = (smaller, [key for key in stored if key not in set(keys)])
     join = partial(_join_task, images=ledger.stored_images(), writers=writers)
-    ledger.crawled += map_parts(join, ledger.references, description="crawl", unit="occurrences")
+    ledger.crawled += map_parts(join, ledger.joins, description="crawl", unit="occurrences")
     funnel, metadata = ledger.funnel(), ledger.metadata()
     _close(writers.answers, ledger.answers, ANSWERS, [], record, {})
     raw = [part for part, _ in ledger.raw.values()]

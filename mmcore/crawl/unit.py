@@ -87,6 +87,8 @@ class UnitResult:
     """How many URLs of each (kind, state)."""
     hosts: pa.Table
     """Requests, failures, bytes and times by host."""
+    joins: list[Part] = field(default_factory=list)
+    """Parts of references that the driver joins with stored images."""
     answers: list[Part] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -110,7 +112,7 @@ def crawl_unit(
         memory = load_memory(archive, hosts, spill)
         found = asyncio.run(_crawl(unit, scopes, settings, spill, report, archive, memory))
         result = finish_unit(unit.index, hosts, found, spill, settings, writers, archive)
-        answers = _write_answers(writers.answers, unit.index, found, memory, archive, spill)
+        answers = write_answers(writers.answers, unit.index, found, memory, archive, spill)
     return replace(
         result,
         answers=answers,
@@ -155,6 +157,7 @@ def finish_unit(
         rows=len(decided) + len(undecided),
         index=index,
         references=references,
+        joins=references,
         raw=raw_parts,
         raw_keys=raw_keys,
         raw_urls={sha: url for sha, (url, _) in first.items()},
@@ -175,7 +178,7 @@ def finish_unit(
     )
 
 
-def _write_answers(
+def write_answers(
     writer: DatasetWriter,
     index: int,
     found: Findings,
