@@ -81,7 +81,9 @@ class Kept:
     @property
     def validators(self) -> Validators | None:
         """For a conditional request; None where a 304 could not be made use of."""
-        usable = self.answer.reason == "ok" and self.sha256 is not None
+        reason = self.answer.reason
+        # Of what is not wanted nothing is kept, and nothing is needed to know it again.
+        usable = reason == "wrong_content_type" or (reason == "ok" and self.sha256 is not None)
         headers = Validators(self.answer.etag, self.answer.last_modified)
         return headers if usable and headers.headers() else None
 

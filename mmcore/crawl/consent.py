@@ -1,7 +1,8 @@
 """What a page or an answer says about being used: meta robots and X-Robots-Tag.
 
 Directives: noindex, nofollow, noimageindex, none (as the search engines document them), and noai,
-noimageai (DeviantArt's convention), noml. Both forms may be addressed to one crawler only.
+noimageai (DeviantArt's convention), noml. Both forms may be addressed to one crawler only. What
+they lead to is the recipe's policy; what was seen travels with each row in any case.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-Refusal = Literal["noai", "noindex"]
+from pydantic import BaseModel, ConfigDict, Field
+
+from mmcore.crawl.tdm import UNSAID, Reservation
+
+Refusal = Literal["noai", "tdm_reserved", "noindex"]
+Choice = Literal["refuse", "record"]
 
 _NO_AI = frozenset({"noai", "noimageai", "noml"})
-_NO_INDEX = frozenset({"noindex", "noimageindex"})
 # These carry a value after a colon, so the colon does not name a crawler.
 _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 
@@ -51,8 +56,33 @@ def _expanded(words: set[str]) -> frozenset[str]:
     return frozenset(words - {""})
 
 
-def refusal(directives: frozenset[str]) -> Refusal | None:
-    """Why images under these directives are not taken; `noai` is the stronger word."""
-    if directives & _NO_AI:
-        return "noai"
-    return "noindex" if directives & _NO_INDEX else None
+class ConsentPolicy(BaseModel):
+    """What the crawl does with an image its site, page or licence speaks about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    noai: Choice = Field("refuse", description="Pages and images marked noai, noimageai or noml.")
+    noindex: Choice = Field("refuse", description="Pages and images marked noindex or none.")
+    noimageindex: Choice = Field("refuse", description="Images marked noimageindex.")
+    tdm: Choice = Field("refuse", description="What a TDM reservation (TDMRep) is made for.")
+    licenses: tuple[str, ...] | None = Field(
+        None,
+        description="Only images under a licence whose URL contains one of these; null: any, or "
+        "none.",
+    )
+
+    def refusal(self, directives: frozenset[str], tdm: Reservation = UNSAID) -> Refusal | None:
+        """Why what stands under these is not taken, the strongest word first; None if it is."""
+        if self.noai == "refuse" and directives & _NO_AI:
+            return "noai"
+        if self.tdm == "refuse" and tdm.reserved:
+            return "tdm_reserved"
+        unindexed = {"noindex"} if self.noindex == "refuse" else set()
+        unindexed |= {"noimageindex"} if self.noimageindex == "refuse" else set()
+        return "noindex" if directives & unindexed else None
+
+    def accepts_license(self, license: str | None) -> bool:
+        """Whether an image under this licence (a URL, None where none is named) is wanted."""
+        if self.licenses is None:
+            return True
+        return any(wanted.lower() in (license or "").lower() for wanted in self.licenses)

@@ -14,6 +14,7 @@ from mmcore.crawl.consent import meta_directives
 from mmcore.crawl.context import nearest_paragraph
 from mmcore.crawl.dom import ancestors, attribute, fold, visible_text
 from mmcore.crawl.licences import element_license, page_license
+from mmcore.crawl.tdm import UNSAID, Reservation, from_metas
 from mmcore.crawl.urls import InvalidUrl, best_candidate, is_image_file, resolve, resolve_or_none
 
 _LAZY = ("data-src", "data-original", "data-lazy-src", "data-lazy", "data-image-src")
@@ -67,6 +68,9 @@ class Page:
     references: tuple[Reference, ...]
     invalid: tuple[tuple[str, str], ...]
     """(`page` or `image`, as written) of what is http(s) but no usable URL."""
+    canonical: str | None = None
+    """Where the page says it really lives (`<link rel=canonical>`, RFC 6596)."""
+    tdm: Reservation = UNSAID
 
 
 @dataclass
@@ -114,6 +118,8 @@ def extract_page(
         links=tuple(_links(tree, reader, metas)),
         references=tuple(references),
         invalid=tuple(dict.fromkeys(reader.invalid)),
+        canonical=_canonical(tree, reader),
+        tdm=from_metas(named, url),
     )
 
 
@@ -125,6 +131,11 @@ def _base(tree: LexborHTMLParser, url: str, encoding: str) -> str:
         return resolve(url, attribute(node, "href") or "", encoding) or url
     except InvalidUrl:
         return url
+
+
+def _canonical(tree: LexborHTMLParser, reader: _Reader) -> str | None:
+    written = (attribute(node, "href") for node in tree.css('link[rel~="canonical" i]'))
+    return next((url for url in map(reader.quietly, written) if url), None)
 
 
 def _title(tree: LexborHTMLParser) -> str | None:

@@ -10,6 +10,7 @@ from mmcore.crawl.answers import Kept, Key
 from mmcore.crawl.outcomes import Outcome
 from mmcore.crawl.robots import RobotsFile
 from mmcore.crawl.spill import Slot
+from mmcore.crawl.tdm import UNSAID, Reservation
 from mmcore.crawl.work import ImageLead, PageLead
 
 
@@ -22,6 +23,7 @@ class Stored:
     robots: str
     x_robots_tag: str | None
     fetched_at: datetime
+    tdm: Reservation = UNSAID
     stored: str | None = None
     """Earlier partition whose `raw` has the bytes; None: they belong into this one."""
     state: str | None = None

@@ -10,20 +10,24 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from mmcore.crawl.asking import Asker
 from mmcore.crawl.charset import decode_page
-from mmcore.crawl.consent import header_directives, refusal
+from mmcore.crawl.consent import ConsentPolicy, header_directives
 from mmcore.crawl.extract import Page, extract_page
 from mmcore.crawl.fetch import Answer
 from mmcore.crawl.findings import Findings, Stored
 from mmcore.crawl.memory import Memory
 from mmcore.crawl.outcomes import Outcome, outcome_of
-from mmcore.crawl.robots_cache import RobotsCache
+from mmcore.crawl.robots_cache import RobotsCache, follow_small
+from mmcore.crawl.sitemaps import MAX_BYTES as SITEMAP_BYTES
+from mmcore.crawl.sitemaps import read_sitemaps
 from mmcore.crawl.sniff import image_type, looks_like_html
 from mmcore.crawl.spill import Spill
+from mmcore.crawl.tdm import Reservation, combined, from_headers
+from mmcore.crawl.tdm_cache import TdmCache
 from mmcore.crawl.urls import host_of, resolve_or_none
 from mmcore.crawl.work import HostJob, ImageLead, PageLead, Scope
 
@@ -31,6 +35,7 @@ _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _PAGE_ACCEPT = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1"
 _IMAGE_ACCEPT = "image/*,*/*;q=0.1"
 _PAGE, _IMAGE = 0, 1
+_MOST_LISTED = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class HostLimits:
     max_redirects: int = 10
     max_page_bytes: int = 8 << 20
     max_image_bytes: int = 32 << 20
+    consent: ConsentPolicy = field(default_factory=ConsentPolicy)
 
 
 @dataclass
@@ -67,6 +73,7 @@ class HostCrawl:
         self._job, self._scopes, self._limits = job, scopes, limits
         self._asker, self._found, self._spill, self._memory = asker, findings, spill, memory
         self._robots = RobotsCache(asker, limits.agent, findings.note, job.robots)
+        self._tdm = TdmCache(asker, findings.note)
         self._queue: asyncio.PriorityQueue[tuple[int, int, _Job]] = asyncio.PriorityQueue()
         self._pages_seen = set(job.known)
         self._images_seen: set[str] = set()
@@ -77,7 +84,7 @@ class HostCrawl:
 
     async def run(self) -> None:
         """Do the job; every URL of it has an outcome in the findings afterwards."""
-        self._plan(list(self._job.pages))
+        self._plan([*self._job.pages, *await self._listed_pages()])
         for image in self._job.images:
             self._want_image(image)
         if self._open:
@@ -99,6 +106,33 @@ class HostCrawl:
         self._found.visited |= self._pages_seen
         self._found.requested[self._job.host] = self._requested
         self._found.robots |= self._robots.files
+
+    async def _listed_pages(self) -> list[PageLead]:
+        """Pages that the site's sitemaps list, for sources that start on this host."""
+        leads: list[PageLead] = []
+        for start in self._job.pages:
+            scope = self._scopes[start.scope]
+            if start.depth or not scope.sitemaps or any(x.scope == start.scope for x in leads):
+                continue
+            robots = await self._robots.of(start.url)
+            if robots.failure or robots.verdict == "unavailable":
+                continue
+            found = await read_sitemaps(
+                start.url, robots.sitemaps, self._sitemap, scope.max_pages or _MOST_LISTED
+            )
+            leads += [
+                PageLead(url, start.scope, depth=1, referrer=listing)
+                for url, listing in found
+                if scope.covers(url) and host_of(url) == self._job.host
+            ]
+        return leads
+
+    async def _sitemap(self, url: str) -> Answer:
+        if not await self._permitted(url, "sitemap"):
+            return Answer(url, "robots_disallowed")
+        answer, attempts = await follow_small(self._asker, "sitemap", url, SITEMAP_BYTES)
+        self._found.note(replace(outcome_of(answer, "sitemap", answer.reason, attempts), url=url))
+        return answer
 
     async def _work(self) -> None:
         while True:
@@ -171,6 +205,7 @@ class HostCrawl:
         elif self._asker.gate.parked:
             self._found.note(Outcome(url, kind, "host_parked"))
         else:
+            await self._tdm.load(url)
             return True
         return False
 
@@ -252,7 +287,8 @@ class HostCrawl:
         agent = self._limits.agent
         page = extract_page(text, lead.url, codec, answer.language, agent)
         directives = page.directives | header_directives(answer.x_robots_tag, agent)
-        refused = refusal(directives)
+        tdm = combined(page.tdm, self._said_by_site(answer))
+        refused = self._limits.consent.refusal(directives, tdm)
         self._note(answer, "page", refused or "ok", job.attempts)
         for kind, written in page.invalid:
             self._found.refer(kind, written, lead.url)
@@ -261,11 +297,17 @@ class HostCrawl:
             self._found.withhold_body(("page", lead.url))
             self._withhold(page, refused, lead.url)
         else:
-            self._keep_references(lead, page, answer)
+            self._keep_references(lead, page, answer, tdm)
         if "nofollow" not in directives:
-            for url in page.links:
+            canonical = (page.canonical,) if page.canonical else ()
+            for url in (*canonical, *page.links):
                 link = PageLead(url, lead.scope, lead.depth + 1, referrer=lead.url)
                 self._follow_page(link, job.rank, is_start=False)
+
+    def _said_by_site(self, answer: Answer) -> Reservation:
+        """The TDM reservation of an answer's headers, else of the site's file."""
+        header = from_headers(answer.tdm_reservation, answer.tdm_policy, answer.url)
+        return combined(header, self._tdm.of(answer.url))
 
     def _withhold(self, page: Page, refused: str, page_url: str) -> None:
         for reference in page.references:
@@ -273,13 +315,21 @@ class HostCrawl:
             self._found.withheld[reference.image_url] = min(known, refused)  # noai before noindex
             self._found.refer("withheld", reference.image_url, page_url)
 
-    def _keep_references(self, lead: PageLead, page: Page, answer: Answer) -> None:
+    def _keep_references(
+        self, lead: PageLead, page: Page, answer: Answer, tdm: Reservation
+    ) -> None:
         """Keep the page's references and ask for their images."""
+        policy = self._limits.consent
+        wanted = tuple(r for r in page.references if policy.accepts_license(r.license))
+        if len(wanted) < len(page.references):
+            others = tuple(r for r in page.references if not policy.accepts_license(r.license))
+            self._withhold(replace(page, references=others), "license_refused", lead.url)
+            page = replace(page, references=wanted)
         if not page.references:
             return
         kept = replace(page, links=())  # only its images matter from here on
         header = ", ".join(answer.x_robots_tag) or None
-        self._found.pages[lead.url] = self._spill.append(pickle.dumps((kept, header)))
+        self._found.pages[lead.url] = self._spill.append(pickle.dumps((kept, header, tdm)))
         allow_foreign = self._scopes[lead.scope].foreign_images
         for reference in page.references:
             image = ImageLead(reference.image_url, referrer=lead.url)
@@ -329,7 +379,9 @@ class HostCrawl:
             self._hand_over_image(onward)
 
     def _keep_image(self, job: _Job, answer: Answer) -> None:
-        refused = refusal(header_directives(answer.x_robots_tag, self._limits.agent))
+        tdm = self._said_by_site(answer)
+        directives = header_directives(answer.x_robots_tag, self._limits.agent)
+        refused = self._limits.consent.refusal(directives, tdm)
         known = not answer.body  # by its digest, from a crawl that has looked at the bytes
         kind = answer.content_type if known else image_type(answer.body[:1024], answer.media_type)
         reason = refused or ("ok" if kind else "wrong_content_type")
@@ -350,7 +402,7 @@ class HostCrawl:
         verdict = self._robots.known(answer.url).verdict
         seen = answer.seen_at or datetime.now(UTC)
         self._found.images[answer.url] = Stored(
-            digest, kind, verdict, header, seen, kept.stored, outcome.state
+            digest, kind, verdict, header, seen, tdm, kept.stored, outcome.state
         )
 
 

@@ -49,7 +49,7 @@ def host_table(outcomes: Iterable[Outcome]) -> pa.Table:
         row = totals.setdefault(_host(outcome.url), [0, 0, 0, 0, 0.0, 0])
         row[0] += 1
         row[1] += outcome.attempts
-        row[2] += outcome.reason in _FAILURES and outcome.kind != "robots"
+        row[2] += outcome.reason in _FAILURES and outcome.kind in ("page", "image")
         row[3] += outcome.bytes
         row[4] += (outcome.elapsed_ms or 0.0) / 1000
         row[5] += outcome.elapsed_ms is not None

@@ -13,7 +13,7 @@ from mmcore.crawl.outcomes import Outcome, count_reasons
 from mmcore.crawl.redirects import follow
 from mmcore.crawl.robots import RobotsFile
 from mmcore.crawl.rows import with_redirects
-from mmcore.crawl.schemas import IMAGES
+from mmcore.crawl.schemas import IMAGES, WITHHELD
 from mmcore.crawl.unit import PART_STRIDE, Unit, UnitResult
 from mmcore.crawl.urls import host_of
 from mmcore.crawl.work import HostJob, ImageLead, PageLead, Scope
@@ -153,7 +153,7 @@ class Ledger:
         if reason == "redirected" and url in pages:
             end = follow(url, pages, len(pages)).end
             reason, detail = self.page_reasons.get(end, (reason, detail))
-        if reason in ("ok", "noindex", "noai"):
+        if reason == "ok" or reason in WITHHELD:
             return None
         advice = _ADVICE.get(reason) or detail or "check the address"
         return f"{url} gave {reason} ({advice})"
@@ -167,7 +167,7 @@ class Ledger:
                 outcome = replace(outcome, reason=chain.reason)
             elif outcome.kind == "image" and outcome.url in self.known_images:
                 # Another page gave freely what this one withheld: it has an outcome already.
-                if outcome.reason in ("noai", "noindex") and outcome.status is None:
+                if outcome.reason in WITHHELD and outcome.status is None:
                     continue
             elif outcome.reason == "out_of_scope" and outcome.url in self.known_pages:
                 continue

@@ -150,6 +150,7 @@ def reference_rows(rows: pa.Table, text_role: str) -> pa.Table:
     count = rows.num_rows
     nothing, empty = pa.nulls(count, pa.string()), pa.array([[]] * count, pa.list_(pa.string()))
     columns: dict[str, pa.Array | pa.ChunkedArray] = dict.fromkeys(REFERENCES.names, nothing)
+    columns["tdm_reserved"] = pa.nulls(count, pa.bool_())
     columns |= {
         "page_url": pc.coalesce(rows["page"], rows["file"]),
         "position": pc.cast(rows["row"], pa.int32()),

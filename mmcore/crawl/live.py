@@ -32,6 +32,10 @@ _GOOD = (
     ("image", "redirected"),
     ("robots", "ok"),
     ("robots", "http_error"),
+    ("tdm", "ok"),
+    ("tdm", "http_error"),
+    ("sitemap", "ok"),
+    ("sitemap", "http_error"),
 )
 
 Report = Callable[[str], None]

@@ -137,7 +137,7 @@ def _of_day(
 
 def _usable(key: Key, kept: Kept, bodies: bool) -> Kept:
     """A page whose body was not archived has nothing that a 304 could bring back."""
-    if bodies and key[0] != "image" and kept.slot is None:
+    if bodies and key[0] != "image" and kept.slot is None and kept.answer.reason == "ok":
         return replace(kept, archived=False)
     return kept
 

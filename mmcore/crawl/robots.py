@@ -35,6 +35,11 @@ class Robots:
             return self.verdict == "absent"
         return bool(self.rules.can_fetch(url, agent))
 
+    @property
+    def sitemaps(self) -> tuple[str, ...]:
+        """URLs of the file's `Sitemap` lines, as written."""
+        return tuple(dict.fromkeys(self.rules.sitemaps)) if self.rules else ()
+
     def crawl_delay(self, agent: str) -> float | None:
         """Seconds between requests that the site asks for."""
         delay = self.rules.crawl_delay(agent) if self.rules else None

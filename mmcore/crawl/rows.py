@@ -14,6 +14,7 @@ from mmcore.crawl.extract import Page, Reference
 from mmcore.crawl.findings import Findings
 from mmcore.crawl.schemas import CRAWLED, IMAGES, RAW, REFERENCES
 from mmcore.crawl.spill import Spill
+from mmcore.crawl.tdm import Reservation
 
 _FROM_REFERENCE = Reference.__slots__
 
@@ -22,8 +23,8 @@ def reference_tables(found: Findings, spill: Spill, rows_per_part: int) -> Itera
     """All references by (page_url, position), `rows_per_part` rows a table."""
     pending: list[dict[str, Any]] = []
     for url in sorted(found.pages):
-        page, header = pickle.loads(spill.read(found.pages[url]))  # our own bytes
-        pending += _reference_rows(url, page, header)
+        page, header, tdm = pickle.loads(spill.read(found.pages[url]))  # our own bytes
+        pending += _reference_rows(url, page, header, tdm)
         while len(pending) >= rows_per_part:
             yield pa.Table.from_pylist(pending[:rows_per_part], schema=REFERENCES)
             pending = pending[rows_per_part:]
@@ -31,13 +32,18 @@ def reference_tables(found: Findings, spill: Spill, rows_per_part: int) -> Itera
         yield pa.Table.from_pylist(pending, schema=REFERENCES)
 
 
-def _reference_rows(url: str, page: Page, header: str | None) -> list[dict[str, Any]]:
+def _reference_rows(
+    url: str, page: Page, header: str | None, tdm: Reservation
+) -> list[dict[str, Any]]:
     shared = {
         "page_url": url,
         "page_title": page.title,
         "keywords": list(page.keywords),
         "meta_robots": page.meta_robots,
         "page_x_robots_tag": header,
+        "canonical_url": page.canonical,
+        "tdm_reserved": tdm.reserved,
+        "tdm_policy": tdm.policy,
     }
     return [
         shared | {"position": place} | {name: getattr(ref, name) for name in _FROM_REFERENCE}
@@ -101,6 +107,8 @@ def image_table(found: Findings) -> pa.Table:
         "sha256": [s.sha256 for s in stored],
         "robots": [s.robots for s in stored],
         "x_robots_tag": [s.x_robots_tag for s in stored],
+        "tdm_reserved": [s.tdm.reserved for s in stored],
+        "tdm_policy": [s.tdm.policy for s in stored],
         "state": [s.state for s in stored],
         "fetched_at": [s.fetched_at for s in stored],
     }
@@ -134,18 +142,36 @@ def crawled_table(references: pa.Table, images: pa.Table) -> pa.Table:
     return pa.Table.from_arrays([columns[name] for name in CRAWLED.names], schema=CRAWLED)
 
 
+_SAID = (
+    ("robots", "image", "robots"),
+    ("x_robots_tag", "image", "x_robots_tag"),
+    ("meta_robots", "page", "meta_robots"),
+    ("page_x_robots_tag", "page", "page_x_robots_tag"),
+    ("tdm_reserved", "image", "tdm_reserved"),
+    ("tdm_policy", "image", "tdm_policy"),
+    ("page_tdm_reserved", "page", "tdm_reserved"),
+    ("page_tdm_policy", "page", "tdm_policy"),
+    ("license", "page", "license"),
+)
+_ALWAYS = 4  # of these keys; the others stand where something was said
+
+
 def _consent(pages: pa.Table, images: pa.Table) -> list[str]:
-    """The evidence of each row as JSON; the same few combinations repeat, so each is made once."""
-    made: dict[tuple[str | None, ...], str] = {}
-    columns = (
-        images["robots"],
-        images["x_robots_tag"],
-        pages["meta_robots"],
-        pages["page_x_robots_tag"],
-    )
-    names = ("robots", "x_robots_tag", "meta_robots", "page_x_robots_tag")
-    rows = list(zip(*(column.to_pylist() for column in columns), strict=True))
+    """The evidence of each row as JSON; the same few combinations repeat, so each is made once.
+
+    `seen` is the UTC day on which the image was answered for; `fetched_at` has the time.
+    """
+    tables = {"page": pages, "image": images}
+    columns = [tables[table][name].to_pylist() for _, table, name in _SAID]
+    days = pc.strftime(images["fetched_at"], "%Y-%m-%d").to_pylist()
+    made: dict[tuple[Any, ...], str] = {}
+    rows = list(zip(*columns, days, strict=True))
     for row in rows:
         if row not in made:
-            made[row] = json.dumps(dict(zip(names, row, strict=True)), sort_keys=True)
+            said = {
+                name: value
+                for place, ((name, _, _), value) in enumerate(zip(_SAID, row, strict=False))
+                if value is not None or place < _ALWAYS
+            }
+            made[row] = json.dumps(said | {"seen": row[-1]}, sort_keys=True)
     return [made[row] for row in rows]

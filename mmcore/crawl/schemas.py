@@ -10,6 +10,8 @@ REASONS = (
     "robots_disallowed",
     "noindex",
     "noai",
+    "tdm_reserved",
+    "license_refused",
     "http_error",
     "rate_limited",
     "redirect_loop",
@@ -28,6 +30,9 @@ REASONS = (
     "missing_file",
     "bad_record",
 )
+
+# Asked for and answered, perhaps, and not taken: the site, the page or the licence says so.
+WITHHELD = frozenset(["noai", "noindex", "tdm_reserved", "license_refused"])
 
 _TIME = pa.timestamp("ms", tz="UTC")
 _STRINGS = pa.list_(pa.string())
@@ -50,6 +55,9 @@ REFERENCES = pa.schema(
         ("license", pa.string()),
         ("meta_robots", pa.string()),
         ("page_x_robots_tag", pa.string()),
+        ("canonical_url", pa.string()),
+        ("tdm_reserved", pa.bool_()),
+        ("tdm_policy", pa.string()),
     ]
 )
 
@@ -70,6 +78,7 @@ CRAWLED = pa.schema(
         ("comments", _STRINGS),
         ("lang", pa.string()),
         ("license", pa.string()),
+        ("canonical_url", pa.string()),
         ("consent", pa.string()),
         ("annotation", pa.string()),
         ("split", pa.string()),
@@ -117,6 +126,8 @@ IMAGES = pa.schema(
         ("sha256", pa.string()),
         ("robots", pa.string()),
         ("x_robots_tag", pa.string()),
+        ("tdm_reserved", pa.bool_()),
+        ("tdm_policy", pa.string()),
         ("state", pa.string()),
         ("fetched_at", _TIME),
     ]

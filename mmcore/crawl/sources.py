@@ -28,6 +28,9 @@ class SiteSource(BaseModel):
     )
     max_pages: int | None = Field(None, ge=1, description="Most pages requested; null: all.")
     max_depth: int | None = Field(None, ge=0, description="Most links away from `start`.")
+    sitemaps: bool = Field(
+        True, description="Also visit the pages that robots.txt's sitemaps or /sitemap.xml list."
+    )
     foreign_images: bool = Field(
         True, description="Also fetch images that the pages show from other hosts."
     )

@@ -22,6 +22,7 @@ from mmcore import __version__
 from mmcore.annotated import Member, tar_members
 from mmcore.cluster import map_parts, post, say
 from mmcore.crawl.answers import ANSWERS, ANSWERS_VOLATILE
+from mmcore.crawl.consent import ConsentPolicy
 from mmcore.crawl.fetch import FetchLimits
 from mmcore.crawl.folder import (
     Block,
@@ -92,6 +93,11 @@ class Config(BaseModel):
     max_redirects: int = Field(10, ge=0, le=50, description="Redirects followed for one URL.")
     max_page_mb: float = Field(8.0, gt=0, description="Largest page, decompressed.")
     max_image_mb: float = Field(32.0, gt=0, description="Largest image file.")
+    consent: ConsentPolicy = Field(
+        ConsentPolicy(),
+        description="What is not taken: `refuse` or `record` for noai, noindex, noimageindex and "
+        "tdm; `licenses`: null, or parts of the licence URLs wanted.",
+    )
     hosts_per_task: int = Field(8, ge=1, description="Hosts that share one Ray task.")
     rows_per_chunk: int = Field(
         8192, ge=1, description="Rows of a URL list that a Ray task has in memory at once."
@@ -209,6 +215,7 @@ def _scope(site: SiteSource) -> Scope:
         site.max_pages,
         site.max_depth,
         site.foreign_images,
+        site.sitemaps,
     )
 
 
@@ -223,6 +230,7 @@ def _settings(config: Config, sites: list[SiteSource], lists: list[UrlsSource]) 
             config.max_redirects,
             int(config.max_page_mb * 2**20),
             int(config.max_image_mb * 2**20),
+            config.consent,
         ),
         politeness=Politeness(
             config.requests_per_second,

@@ -18,6 +18,7 @@ class Scope:
     max_pages: int | None = None
     max_depth: int | None = None
     foreign_images: bool = True
+    sitemaps: bool = True
 
     def covers(self, url: str) -> bool:
         """Whether a page belongs to the source."""

@@ -16,6 +16,8 @@ from mmcore.crawl.urls import host_of
 from mmcore.crawl.work import HostJob, PageLead, Scope
 from mmcore.lake import DatasetWriter, Lake, Part
 
+SITE_FILES = {"/robots.txt", "/sitemap.xml", "/.well-known/tdmrep.json"}
+"""What a crawl asks every site for, whatever its pages say."""
 QUICK = FetchLimits(total_seconds=5, connect_seconds=2, idle_seconds=0.5)
 HASTY = Politeness(rate=None, attempts=3, backoff=0.01, max_retry_after=2.0, park_after=1000)
 

@@ -9,7 +9,7 @@ import pytest
 
 from mmcore.crawl.address import DnsError, PinnedResolver, PrivateAddress, is_refused
 from mmcore.crawl.charset import decode_page
-from mmcore.crawl.consent import header_directives, meta_directives, refusal
+from mmcore.crawl.consent import ConsentPolicy, header_directives, meta_directives
 from mmcore.crawl.redirects import follow
 from mmcore.crawl.robots import RobotsFile, parse_robots
 from mmcore.crawl.sniff import image_type, looks_like_html, sniff_image
@@ -49,21 +49,24 @@ def test_an_undeclared_legacy_charset_is_recognised() -> None:
 
 def test_a_header_may_speak_to_one_crawler_only() -> None:
     other = header_directives(["otherbot: noindex, noai"], "mmcorebot")
-    assert refusal(other) is None
+    assert ConsentPolicy().refusal(other) is None
     mine = header_directives(["otherbot: noindex, mmcorebot: noai"], "mmcorebot")
-    assert refusal(mine) == "noai"
+    assert ConsentPolicy().refusal(mine) == "noai"
     everyone = header_directives(["noindex, nofollow"], "mmcorebot")
     assert everyone == {"noindex", "nofollow"}
 
 
 def test_a_header_value_with_a_colon_names_no_crawler() -> None:
     words = header_directives(["unavailable_after: 25 Jun 2030, noimageindex"], "mmcorebot")
-    assert refusal(words) == "noindex"
+    assert ConsentPolicy().refusal(words) == "noindex"
 
 
 def test_meta_robots_may_speak_to_one_crawler_only() -> None:
-    assert refusal(meta_directives([("googlebot", "noindex")], "mmcorebot")) is None
-    assert refusal(meta_directives([("MMcoreBot", "NoImageAI")], "mmcorebot")) == "noai"
+    assert ConsentPolicy().refusal(meta_directives([("googlebot", "noindex")], "mmcorebot")) is None
+    assert (
+        ConsentPolicy().refusal(meta_directives([("MMcoreBot", "NoImageAI")], "mmcorebot"))
+        == "noai"
+    )
     assert meta_directives([("robots", "none")], "mmcorebot") >= {"noindex", "nofollow"}
 
 
