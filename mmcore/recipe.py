@@ -174,6 +174,14 @@ sources:
   - kind: site
     start: [https://example.org/]
     allow_private: false   # true only for a site on your own machine or network
+  # A list of image URLs with texts (Parquet, CSV, TSV or JSONL), as img2dataset takes:
+  # - kind: urls
+  #   path: data/images.parquet
+  # Web archives, as Common Crawl's, and tars in WebDataset form:
+  # - kind: warc
+  #   path: data/*.warc.gz
+  # - kind: webdataset
+  #   path: data/{{00000..00012}}.tar
   # A folder of images with an annotations.jsonl (image, and any of captions, text, qa, tags,
   # sentiment, split):
   # - kind: folder

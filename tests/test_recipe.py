@@ -35,7 +35,7 @@ def test_sources_are_enough(tmp_path: Path) -> None:
         (MINIMAL + "seed: x", "seed: .*integer.*'x'"),
         ("seed: 1", "sources: missing"),
         ("sources: []", "sources: .*at least 1"),
-        ("sources: [{kind: ftp}]", "sources.0: .*'site', 'folder'"),
+        ("sources: [{kind: ftp}]", "sources.0: .*'site', 'urls', 'warc', 'folder', 'webdataset'"),
         ("sources: [{kind: site, start: ['example.org']}]", "sources.0.start: .*whole URL"),
         ("sources: [{kind: folder, path: x, depth: 1}]", "sources.0.depth: unknown key"),
         ("- a list", "must be a mapping"),

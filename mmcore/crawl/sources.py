@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from mmcore.crawl.url_list import UrlsSource
 from mmcore.crawl.urls import InvalidUrl, resolve
+from mmcore.crawl.warc import WarcSource
+from mmcore.crawl.webdataset import WebdatasetSource
 
 
 class SiteSource(BaseModel):
@@ -55,7 +57,10 @@ class FolderSource(BaseModel):
     path: str = Field(description="The folder; relative to the recipe.")
 
 
-Source = Annotated[SiteSource | UrlsSource | FolderSource, Field(discriminator="kind")]
+Source = Annotated[
+    SiteSource | UrlsSource | WarcSource | FolderSource | WebdatasetSource,
+    Field(discriminator="kind"),
+]
 
 
 def _checked_start(url: str) -> str:

@@ -9,7 +9,6 @@ next wave. When nothing is left, references are joined with the images that were
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,26 +18,19 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmcore import __version__
-from mmcore.annotated import Member, tar_members
 from mmcore.cluster import map_parts, post, say
 from mmcore.crawl.answers import ANSWERS, ANSWERS_VOLATILE
 from mmcore.crawl.consent import ConsentPolicy
 from mmcore.crawl.fetch import FetchLimits
-from mmcore.crawl.folder import (
-    Block,
-    crawled_rows_table,
-    folder_blocks,
-    read_block,
-)
 from mmcore.crawl.gate import Politeness
+from mmcore.crawl.given import run_folders, run_tars, run_warcs
 from mmcore.crawl.host import HostLimits
 from mmcore.crawl.journal import journal_folder
 from mmcore.crawl.ledger import Ledger
 from mmcore.crawl.list_crawl import run_list
 from mmcore.crawl.live import Settings
 from mmcore.crawl.memory import Archive
-from mmcore.crawl.outcomes import Outcome
-from mmcore.crawl.rows import crawled_table, raw_tables
+from mmcore.crawl.rows import crawled_table
 from mmcore.crawl.schemas import (
     CRAWLED,
     CRAWLED_VOLATILE,
@@ -58,6 +50,8 @@ from mmcore.crawl.unit import (
 )
 from mmcore.crawl.url_list import UrlsSource
 from mmcore.crawl.urls import host_name, host_of
+from mmcore.crawl.warc import WarcSource
+from mmcore.crawl.webdataset import WebdatasetSource
 from mmcore.crawl.work import ImageLead, PageLead, Scope
 from mmcore.errors import UserError
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
@@ -130,11 +124,14 @@ def run(
         lake.writer("answers", day, volatile=ANSWERS_VOLATILE),
     )
     ledger = Ledger()
-    folders = [source for source in sources if isinstance(source, FolderSource)]
-    blocks = [block for f in folders for block in folder_blocks(f.path, config.rows_per_part)]
     sites = [source for source in sources if isinstance(source, SiteSource)]
     lists = [source for source in sources if isinstance(source, UrlsSource)]
     settings = _settings(config, sites, lists)
+    folders = [source for source in sources if isinstance(source, FolderSource)]
+    tars = [source for source in sources if isinstance(source, WebdatasetSource)]
+    archived = run_warcs(
+        [source for source in sources if isinstance(source, WarcSource)], settings, writers, ledger
+    )
     listed = [
         unit
         for number, source in enumerate(lists)
@@ -142,9 +139,12 @@ def run(
             source, number, settings, writers, archive, ledger, config.rows_per_chunk
         )
     ]
-    _crawl_sites(sites, config, settings, writers, ledger, archive, ledger.new_images(listed))
+    _crawl_sites(
+        sites, config, settings, writers, ledger, archive, ledger.new_images([*archived, *listed])
+    )
     _check_sources(sites, ledger, any_other=len(sources) > len(sites))
-    _read_folders(blocks, config, writers, ledger)
+    run_folders(folders, settings, writers, ledger)
+    run_tars(tars, settings, writers, ledger)
     dataset = _commit(writers, ledger, record, config.max_redirects)
     archive.journal.remove()
     return dataset
@@ -258,63 +258,6 @@ def _check_sources(sites: list[SiteSource], ledger: Ledger, any_other: bool) -> 
         raise UserError("Nothing could be crawled: " + "; ".join(map(str, failed)) + ".")
     for problem in failed:
         say("crawl", f"source left out: {problem}")
-
-
-# -- folders --
-
-
-@dataclass(frozen=True)
-class _BlockResult:
-    rows: int
-    crawled: Part
-    raw: list[Part]
-    raw_keys: list[list[str]]
-    raw_urls: dict[str, str]
-    outcomes: list[Outcome]
-
-
-def _read_folders(blocks: list[Block], config: Config, writers: Writers, ledger: Ledger) -> None:
-    """Every block of lines is one task."""
-    members = {folder: tar_members(folder) for folder in {block.folder for block in blocks}}
-    numbered = [(ledger.units + number, block) for number, block in enumerate(blocks)]
-    ledger.units += len(blocks)
-    fn = partial(
-        _folder_task,
-        members=members,
-        writers=writers,
-        rows_per_part=config.rows_per_part,
-        part_bytes=int(config.part_mb * 2**20),
-    )
-    results = map_parts(fn, numbered, description="crawl", unit="records")
-    seen: dict[str, Outcome] = {}
-    for (index, _), result in zip(numbered, results, strict=True):
-        ledger.crawled.append(result.crawled)
-        ledger.enter_raw(index, result.raw, result.raw_keys, result.raw_urls)
-        for outcome in result.outcomes:
-            seen.setdefault(outcome.url, outcome)
-    ledger.open += seen.values()
-
-
-def _folder_task(
-    item: tuple[int, Block],
-    members: dict[str, dict[str, Member]],
-    writers: Writers,
-    rows_per_part: int,
-    part_bytes: int,
-) -> _BlockResult:
-    index, block = item
-    found = read_block(block, members[block.folder])
-    base = index * PART_STRIDE
-    first = {sha: (url, media) for sha, (url, media, _) in found.images.items()}
-    sizes = {sha: len(data) for sha, (_, _, data) in found.images.items()}
-    tables = raw_tables(first, lambda sha: found.images[sha][2], sizes, rows_per_part, part_bytes)
-    raw, keys = [], []
-    for number, table in enumerate(tables):
-        raw.append(writers.raw.write_table(base + number, table))
-        keys.append(table["sha256"].to_pylist())
-    crawled = writers.crawled.write_table(base, crawled_rows_table(found.crawled))
-    urls = {sha: url for sha, (url, _) in first.items()}
-    return _BlockResult(len(found.crawled), crawled, raw, keys, urls, found.outcomes)
 
 
 # -- the end --
