@@ -129,6 +129,9 @@ def run(
     settings = _settings(config, sites, lists)
     folders = [source for source in sources if isinstance(source, FolderSource)]
     tars = [source for source in sources if isinstance(source, WebdatasetSource)]
+    # What is at hand comes first: a wrong path is said before a crawl of hours.
+    run_folders(folders, settings, writers, ledger)
+    run_tars(tars, settings, writers, ledger)
     archived = run_warcs(
         [source for source in sources if isinstance(source, WarcSource)], settings, writers, ledger
     )
@@ -143,8 +146,6 @@ def run(
         sites, config, settings, writers, ledger, archive, ledger.new_images([*archived, *listed])
     )
     _check_sources(sites, ledger, any_other=len(sources) > len(sites))
-    run_folders(folders, settings, writers, ledger)
-    run_tars(tars, settings, writers, ledger)
     dataset = _commit(writers, ledger, record, config.max_redirects)
     archive.journal.remove()
     return dataset

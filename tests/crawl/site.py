@@ -74,6 +74,7 @@ class LocalSite:
     hits: Counter[str] = field(default_factory=Counter)
     not_modified: Counter[str] = field(default_factory=Counter)
     agents: set[str] = field(default_factory=set)
+    header_names: set[str] = field(default_factory=set)
     open_now: int = 0
     most_open: int = 0
 
@@ -125,6 +126,7 @@ class LocalSite:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         path = head.split(" ", 2)[1]
         for line in head.split("\r\n"):
+            self.header_names.add(line.partition(":")[0])
             if line.lower().startswith("user-agent:"):
                 self.agents.add(line.partition(":")[2].strip())
         reply = self._reply(path)
