@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import html
+import io
 import json
 import os
 import resource
@@ -31,6 +31,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tarfile
 import time
 import uuid
 from collections import Counter
@@ -40,14 +41,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from check_pairs import SIDE, check
 from image_server import HOSTS, host_of_image, make_files, nginx_config
+from PIL import Image
 
-QUALITY, PER_SHARD, DAY = 90, 1000, "2026-01-01"
+SIDE, QUALITY, PER_SHARD, DAY = 256, 90, 1000, "2026-01-01"
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _TICK = os.sysconf("SC_CLK_TCK")
+_SSIM_FLOOR = 0.95
 
 
 # -- measuring one command --
@@ -280,197 +283,228 @@ def write_tars(lake: Any, out: Path) -> None:
             waiting, shards = waiting[PER_SHARD:], shards + 1
 
 
-# -- rounds --
+# -- are the pairs right? --
 
 
-def prepare(given: argparse.Namespace) -> tuple[Bench, list[Path]]:
-    """Images, the list, and a page per host for `--source site`; returns the files by number."""
-    work = given.work.resolve()
-    files = work / "files"
-    made = make_files(given.photos, given.drawings, files, given.count)
-    port = free_port()
-    hosts = [host_of_image(number, HOSTS, given.mix) for number in range(given.count)]
-    rows = [
-        {"url": f"http://{host}:{port}/{row['file']}", "caption": row["caption"]}
-        for host, row in zip(hosts, made, strict=True)
-    ]
-    bench = Bench(
-        work,
-        given.mix,
-        port,
-        rows,
-        given.peer,
-        given.threads,
-        given.processes,
-        given.retries,
-        given.per_shard,
-        given.rate,
-        given.source,
+@dataclass(frozen=True)
+class Checked:
+    """What the tars of one run hold."""
+
+    pairs: int
+    wrong_text: int
+    undecodable: int
+    unknown_url: int
+    repeated: int
+    jpeg_bytes_mean: float
+    size_differs: int
+    ssim_median: float
+    ssim_min: float
+    abs_difference_mean: float
+
+    @property
+    def right(self) -> bool:
+        faults = self.wrong_text + self.undecodable + self.unknown_url + self.repeated
+        return faults + self.size_differs == 0 and self.ssim_median >= _SSIM_FLOOR
+
+
+def check(out: Path, bench: Bench, files: list[Path], decode_every: int) -> Checked:
+    """Read every pair; decode each `decode_every`th; compare 50 with a Lanczos resize."""
+    numbers = {row["url"]: number for number, row in enumerate(bench.rows)}
+    compared = set(range(0, len(files), max(1, len(files) // 50)))
+    count: Counter[str] = Counter()
+    seen: set[int] = set()
+    scores, differences, sizes = [], [], []
+    for url, jpeg, text in _samples(out):
+        number = numbers.get(url, -1)
+        count["unknown_url"] += number < 0
+        count["repeated"] += number in seen
+        seen.add(number)
+        if number < 0:
+            continue
+        count["wrong_text"] += text != bench.rows[number]["caption"]
+        sizes.append(len(jpeg))
+        if number not in compared and len(sizes) % decode_every:
+            continue
+        try:
+            with Image.open(io.BytesIO(jpeg)) as image:
+                pixels = np.asarray(image.convert("RGB"))
+        except Exception:  # whatever a decoder raises, the pair is unusable
+            count["undecodable"] += 1
+            continue
+        if number in compared:
+            wanted = _reference(files[number])
+            if wanted.shape != pixels.shape:
+                count["size_differs"] += 1
+                continue
+            scores.append(ssim(wanted, pixels))
+            differences.append(float(np.abs(wanted.astype(float) - pixels).mean()))
+    return Checked(
+        len(seen - {-1}),
+        *(count[key] for key in ("wrong_text", "undecodable", "unknown_url", "repeated")),
+        float(np.mean(sizes or [0])),
+        count["size_differs"],
+        float(np.median(scores or [0])),
+        min(scores, default=0.0),
+        float(np.mean(differences or [0])),
     )
-    pq.write_table(pa.Table.from_pylist(rows), bench.list_file)
-    for host in HOSTS if given.source == "site" else ():
-        shown = [row for row, where in zip(rows, hosts, strict=True) if where == host]
-        figures = (
-            f'<figure><img src="{row["url"]}" alt="">'
-            f"<figcaption>{html.escape(row['caption'])}</figcaption></figure>\n"
-            for row in shown
-        )
-        (files / f"{host}.html").write_text(
-            "<!doctype html><meta charset=utf-8>" + "".join(figures)
-        )
-    return bench, [files / row["file"] for row in made]
 
 
-def one_run(tool: str, number: int, bench: Bench, files: list[Path], every: int) -> dict[str, Any]:
-    """Run a tool once against a fresh server; what it took and whether its pairs are right."""
-    out = bench.work / f"out-{bench.mix}-{number}-{tool}"
+def _samples(out: Path) -> Iterator[tuple[str, bytes, str]]:
+    """(URL, JPEG, text) of every sample in a folder of tars."""
+    for path in sorted(out.glob("*.tar")):
+        members: dict[str, dict[str, bytes]] = {}
+        with tarfile.open(path) as tar:
+            for info in tar:
+                key, _, extension = info.name.partition(".")
+                file = tar.extractfile(info)
+                members.setdefault(key, {})[extension] = file.read() if file else b""
+        for sample in members.values():
+            if "jpg" in sample:
+                labels = json.loads(sample["json"])
+                yield labels["url"], sample["jpg"], sample.get("txt", b"").decode("utf-8")
+
+
+def _reference(file: Path) -> npt.NDArray[np.uint8]:
+    """The original on white, shrunk to the shorter side with Pillow's Lanczos filter."""
+    with Image.open(file) as image:
+        rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    flat = Image.alpha_composite(white, rgba).convert("RGB")
+    scale = min(1.0, SIDE / min(flat.size))
+    size = (round(flat.width * scale), round(flat.height * scale))
+    return np.asarray(flat if size == flat.size else flat.resize(size, Image.Resampling.LANCZOS))
+
+
+def ssim(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
+    """Mean structural similarity (Wang et al. 2004) of two images' luma, 8x8 uniform windows."""
+    x, y = (np.asarray(Image.fromarray(i).convert("L"), dtype=np.float64) for i in (a, b))
+    ux, uy = _box(x), _box(y)
+    vx, vy, cov = _box(x * x) - ux**2, _box(y * y) - uy**2, _box(x * y) - ux * uy
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    value = (2 * ux * uy + c1) * (2 * cov + c2) / ((ux**2 + uy**2 + c1) * (vx + vy + c2))
+    return float(value.mean())
+
+
+def _box(a: npt.NDArray[np.float64], n: int = 8) -> npt.NDArray[np.float64]:
+    """Means of all n x n windows."""
+    s = np.pad(a.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    total: npt.NDArray[np.float64] = s[n:, n:] - s[:-n, n:] - s[n:, :-n] + s[:-n, :-n]
+    return total / n**2
+
+
+# -- the comparison --
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Run both tools in turn, check every run's pairs, print the table of medians."""
+    work = arguments.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    made = make_files(arguments.photos, arguments.drawings, work, arguments.count)
+    rows = [
+        {
+            "url": f"http://{host_of_image(n, HOSTS, arguments.mix)}:{port}/{row['file']}",
+            "caption": row["caption"],
+        }
+        for n, row in enumerate(made)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), work / "list.parquet")
+    bench = Bench(
+        work, arguments.mix, port, rows, str(arguments.peer), arguments.threads,
+        arguments.processes, arguments.retries, PER_SHARD, arguments.rate, "urls",
+    )  # fmt: skip
+    files = [work / row["file"] for row in made]
+    results: dict[str, list[dict[str, Any]]] = {"peer": [], "ours": []}
+    tools = arguments.tools.split(",")
+    for number in range(arguments.rounds):
+        for tool in tools if number % 2 == 0 else tools[::-1]:
+            results[tool].append(_one_run(bench, tool, number, files))
+            print(json.dumps({"tool": tool, "round": number} | results[tool][-1]), flush=True)
+    (work / f"results-{bench.mix}.json").write_text(json.dumps(results, indent=1))
+    print(_table(results, bench))
+
+
+def _one_run(bench: Bench, tool: str, number: int, files: list[Path]) -> dict[str, Any]:
+    out = bench.work / f"{bench.mix}-{tool}-{number}"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    report, log = out.with_suffix(".measure.json"), out.with_suffix(".log")
-    command = bench.command(tool, out)
-    with served(bench.mix, files[0].parents[1], bench.work, bench.port), log.open("w") as output:
-        helper = ["taskset", "-c", "0", sys.executable, __file__, "measure", str(report)]
-        subprocess.run([*helper, *command], stdout=output, stderr=subprocess.STDOUT)
-    took = json.loads(report.read_text())
-    if took["rc"]:
-        raise SystemExit(f"{tool} ended with {took['rc']}; see {log}.")
-    checked = check(out, bench.rows, files, every)
-    pairs = max(1, checked.pairs)
-    result = {"tool": tool, **took, **asdict(checked), "right": checked.right}
-    result |= {
-        "cpu_ms_per_pair": 1000 * took["cpu_s"] / pairs,
-        "pairs_per_s": pairs / took["wall_s"],
-    }
+    report = out.with_suffix(".usage.json")
+    server = served(bench.mix, bench.work, bench.work, bench.port)
+    with server, out.with_suffix(".log").open("wb") as log:
+        measuring = [sys.executable, __file__, "measure", str(report)]
+        command = [*measuring, *bench.command(tool, out)]
+        subprocess.run(command, stdout=log, stderr=log, check=False)
+    used = json.loads(report.read_text())
+    checked = check(out, bench, files, decode_every=20)
+    found = used | asdict(checked) | {"right": checked.right}
     if bench.mix == "hard":
-        result |= manners(bench.work / "requests.jsonl", checked.numbers)
-    del result["numbers"]
+        found |= _requests(bench.work / "requests.jsonl")
     shutil.rmtree(out)
-    return result
+    return found
 
 
-def manners(log: Path, stored: list[int]) -> dict[str, Any]:
-    """From the server's log: requests, the fastest second of any host, what came of each kind."""
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+def _requests(log: Path) -> dict[str, int]:
+    """Requests, and the most that any host was sent within one second."""
     times: dict[str, list[float]] = {}
-    busy: dict[int, float] = {}
-    early = 0
-    for row in rows:
-        times.setdefault(row["host"], []).append(row["t"])
-        early += row["n"] in busy and row["t"] < busy[row["n"]] + 1
-        if row["status"] == 429:
-            busy[row["n"]] = row["t"]
-    fastest = max(busiest_second(each) for each in times.values())
-    asked = Counter(behaviour(n) for n in {row["n"] for row in rows if row["n"] >= 0})
-    got = Counter(map(behaviour, stored))
-    recovered = {
-        f"{kind}_pairs": f"{got[kind]}/{asked[kind]}" for kind in ("busy", "drip", "short")
-    }
-    return {
-        "requests": len(rows),
-        "busiest_second": fastest,
-        "before_retry_after": early,
-        **recovered,
-    }
+    for record in map(json.loads, log.read_text().splitlines()):
+        times.setdefault(record["host"], []).append(record["t"])
+    most = 0
+    for moments in times.values():
+        ordered = np.sort(np.array(moments))
+        within = np.searchsorted(ordered, ordered + 1.0) - np.arange(len(ordered))
+        most = max(most, int(within.max()))
+    return {"requests": sum(map(len, times.values())), "most_in_a_second": most}
 
 
-def busiest_second(times: list[float]) -> int:
-    """Most events in any window of one second."""
-    ordered = np.sort(np.asarray(times))
-    return int((np.searchsorted(ordered, ordered + 1, "left") - np.arange(len(ordered))).max())
+def _table(results: dict[str, list[dict[str, Any]]], bench: Bench) -> str:
+    """Medians over the rounds, as Markdown."""
 
+    def median(tool: str, name: str) -> float:
+        return statistics.median(run[name] for run in results[tool]) if results[tool] else 0.0
 
-_ROWS = (
-    ("wall, s", "wall_s", 1),
-    ("CPU, s", "cpu_s", 1),
-    ("CPU per pair, ms", "cpu_ms_per_pair", 2),
-    ("pairs per s", "pairs_per_s", 1),
-    ("peak PSS, MB", "peak_pss_mb", 0),
-    ("pairs", "pairs", 0),
-    ("mean JPEG, bytes", "jpeg_bytes_mean", 0),
-    ("SSIM with Lanczos, median", "ssim_median", 4),
-    ("SSIM with Lanczos, least", "ssim_min", 4),
-    ("requests", "requests", 0),
-    ("requests in the busiest second of a host", "busiest_second", 0),
-    ("requests before Retry-After was over", "before_retry_after", 0),
-)
-
-
-def table(results: list[dict[str, Any]]) -> str:
-    """Medians per tool and their ratio, as Markdown."""
-    tools = [tool for tool in ("peer", "ours") if any(r["tool"] == tool for r in results)]
-    names = {"peer": "img2dataset", "ours": "mmcore"}
-    header = [*(names[tool] for tool in tools), *(["mmcore / img2dataset"] * (len(tools) == 2))]
-    lines = ["| median | " + " | ".join(header) + " |", "|---" + "|---:" * len(header) + "|"]
-    for label, key, digits in _ROWS:
-        if key not in results[0]:
-            continue
-        medians = [statistics.median(r[key] for r in results if r["tool"] == t) for t in tools]
-        cells = [f"{value:,.{digits}f}" for value in medians]
-        if len(tools) == 2:
-            cells.append(f"{medians[1] / medians[0]:.2f}" if medians[0] else "")
-        lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    for key in ("busy_pairs", "drip_pairs", "short_pairs"):
-        if key in results[0]:
-            last = [[r[key] for r in results if r["tool"] == t][-1] for t in tools]
-            cells = last + [""] * (len(header) - len(tools))
-            lines.append(f"| {key.replace('_', ', ')} (last run) | " + " | ".join(cells) + " |")
+    lines = ["| | img2dataset | mmcore | ratio |", "|---|---|---|---|"]
+    for title, value in (
+        ("images a second", lambda t: median(t, "pairs") / max(median(t, "wall_s"), 1e-9)),
+        ("images a CPU-second", lambda t: median(t, "pairs") / max(median(t, "cpu_s"), 1e-9)),
+        ("CPU-seconds per 1,000", lambda t: 1e3 * median(t, "cpu_s") / max(median(t, "pairs"), 1)),
+        ("peak memory, MiB", lambda t: median(t, "peak_pss_mb")),
+        (f"pairs of {len(bench.rows):,}", lambda t: median(t, "pairs")),
+        ("median SSIM", lambda t: median(t, "ssim_median")),
+        ("wall seconds", lambda t: median(t, "wall_s")),
+    ):
+        peer, mine = value("peer"), value("ours")
+        ratio = f"{mine / peer:.2f}" if peer else "-"
+        lines.append(f"| {title} | {peer:,.2f} | {mine:,.2f} | {ratio} |")
+    if bench.mix == "hard":
+        for title, name in (("requests", "requests"), ("most in a second", "most_in_a_second")):
+            lines.append(
+                f"| {title} | {median('peer', name):,.0f} | {median('ours', name):,.0f} | |"
+            )
     return "\n".join(lines)
 
 
-def compare(given: argparse.Namespace) -> int:
-    """All rounds; exit code 1 where a run of a clean mix gave wrong pairs or too few."""
-    given.work.mkdir(parents=True, exist_ok=True)
-    bench, files = prepare(given)
-    tools = given.tools.split(",")
-    results: list[dict[str, Any]] = []
-    for turn in range(given.rounds):
-        for tool in tools if turn % 2 == 0 else reversed(tools):
-            every = 1 if turn == 0 else 20
-            results.append(one_run(tool, turn, bench, files, every))
-            print(json.dumps(results[-1]), file=sys.stderr, flush=True)
-    settings = {key: str(value) for key, value in vars(given).items() if key != "call"}
-    where = given.work / f"results-{given.mix}.json"
-    where.write_text(json.dumps({"settings": settings, "runs": results}, indent=1))
-    print(table(results))
-    whole = given.mix == "hard" or all(r["pairs"] == given.count for r in results)
-    return 0 if whole and all(r["right"] for r in results) else 1
-
-
-def main() -> int:
+def main() -> None:
+    if sys.argv[1] == "measure":
+        sys.exit(measure(sys.argv[3:], Path(sys.argv[2])))
+    if sys.argv[1] == "ours":
+        ours(Path(sys.argv[2]), Path(sys.argv[3]))
+        return
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run")
-    run.add_argument("--work", type=Path, required=True)
-    run.add_argument("--photos", type=Path, required=True)
-    run.add_argument("--drawings", type=Path, required=True)
-    run.add_argument("--peer", required=True)
-    run.add_argument("--mix", choices=["clean", "hard"], default="clean")
-    run.add_argument("--count", type=int)
-    run.add_argument("--rounds", type=int, default=3)
-    run.add_argument("--tools", default="peer,ours")
-    run.add_argument("--source", choices=["urls", "site"], default="urls")
-    run.add_argument("--threads", type=int, default=32, help="img2dataset: thread_count")
-    run.add_argument("--processes", type=int, default=1, help="img2dataset: processes_count")
-    run.add_argument("--retries", type=int, default=0, help="img2dataset: retries")
-    run.add_argument("--per-shard", type=int, default=PER_SHARD, help="img2dataset: shard size")
-    run.add_argument("--rate", type=float, help="mmcore: requests a second to a host; none: free")
-    inner = commands.add_parser("ours")
-    inner.add_argument("recipe", type=Path)
-    inner.add_argument("out", type=Path)
-    timed = commands.add_parser("measure")
-    timed.add_argument("report", type=Path)
-    timed.add_argument("argv", nargs=argparse.REMAINDER)
-    given = parser.parse_args()
-    if given.command == "measure":
-        return measure(given.argv, given.report)
-    if given.command == "ours":
-        ours(given.recipe, given.out)
-        return 0
-    hard = given.mix == "hard"
-    given.count = given.count or (2_000 if hard else 20_000)
-    given.rate = given.rate or (50.0 if hard else None)
-    return compare(given)
+    parser.add_argument("run", choices=["run"])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--peer", type=Path, required=True, help="img2dataset's program")
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--drawings", type=Path, required=True)
+    parser.add_argument("--mix", choices=["clean", "hard"], default="clean")
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tools", default="peer,ours")
+    parser.add_argument("--threads", type=int, default=32, help="of img2dataset")
+    parser.add_argument("--processes", type=int, default=1, help="of img2dataset")
+    parser.add_argument("--retries", type=int, default=0, help="of img2dataset")
+    parser.add_argument("--rate", type=float, default=None, help="requests a second to a host")
+    compare(parser.parse_args())
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

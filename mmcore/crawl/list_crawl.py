@@ -39,6 +39,8 @@ from mmcore.crawl.work import HostJob, ImageLead
 from mmcore.lake import Part
 
 _BUCKETS = 16
+# A task waits for the network half of its time.
+_CPUS_OF_A_TASK = 0.5
 _ASIDE = PART_STRIDE // 2
 
 
@@ -235,7 +237,9 @@ def run_list(
     ledger.open += bad
     task = partial(_bucket_task, settings=settings, writers=writers, archive=archive)
     units = []
-    for result in map_parts(task, buckets, description="crawl", unit="URLs"):
+    for result in map_parts(
+        task, buckets, description="crawl", unit="URLs", num_cpus=_CPUS_OF_A_TASK
+    ):
         ledger.crawled += result.crawled
         for unit in result.units:
             ledger.enter(unit)
