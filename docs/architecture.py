@@ -25,7 +25,7 @@ STAGES = (
     Stage(
         "crawl",
         ("robots, consent,", "guarded fetch,", "extraction"),
-        ("crawled", "outcomes", "raw", "references"),
+        ("crawled", "outcomes", "raw", "references", "answers"),
     ),
     Stage(
         "clean",
