@@ -167,7 +167,7 @@ def show(name: str, root: str, as_json: bool) -> None:
         click.echo(f"parent   {parent.label}  {parent.digest[:12]}")
     for key, value in manifest.metadata.items():
         click.echo(f"\n{key}")
-        for line in _tree_lines(value):
+        for line in _funnel_lines(value) if key == "funnel" else _tree_lines(value):
             click.echo(f"  {line}")
 
 
@@ -303,6 +303,13 @@ def _summary(dataset: Any) -> dict[str, Any]:
         "parts": len(manifest.parts),
         "digest": manifest.digest,
     }
+
+
+def _funnel_lines(funnel: dict[str, int]) -> list[str]:
+    """Counts with bars: what was there, and what was left of it."""
+    most = max([1, *funnel.values()])
+    bars = {key: "█" * max(count > 0, round(40 * count / most)) for key, count in funnel.items()}
+    return [f"{key:<20} {count:>10,}  {bars[key]}" for key, count in funnel.items()]
 
 
 def _tree_lines(value: Any, indent: str = "") -> list[str]:
