@@ -1,15 +1,16 @@
-"""Any pixel mode to sRGB RGB: palettes, grey, 16 bit, CMYK, alpha, ICC profiles."""
+"""Any pixel mode to sRGB: palettes, grey, 16 bit, CMYK, alpha, ICC profiles."""
 
 from __future__ import annotations
 
 import io
 from functools import lru_cache
 
+import cv2
 import numpy as np
+from cv2.typing import MatLike
 from PIL import Image, ImageCms
 
 _INTERPOLABLE = frozenset({"L", "RGB", "RGBA", "CMYK", "LAB", "YCbCr"})
-_BACKGROUND = (255, 255, 255)
 
 
 def interpolable(image: Image.Image) -> Image.Image:
@@ -23,18 +24,30 @@ def interpolable(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGB in sRGB, alpha laid on white. A profile that does not fit or is broken is left out."""
-    transform = _transform(profile, image.mode) if profile else None
+def on_white(rgba: MatLike) -> MatLike:
+    """RGBA [H, W, 4] laid on white: [H, W, 3]."""
+    premultiplied = cv2.cvtColor(rgba, cv2.COLOR_RGBA2mRGBA)
+    rest = cv2.bitwise_not(cv2.extractChannel(rgba, 3))
+    return cv2.add(cv2.cvtColor(premultiplied, cv2.COLOR_RGBA2RGB), cv2.merge([rest] * 3))
+
+
+def srgb(pixels: MatLike, mode: str, profile: bytes | None) -> MatLike:
+    """sRGB [H, W, 3] of pixels in one of Pillow's modes `L`, `RGB`, `CMYK`, `LAB`, `YCbCr`.
+
+    A profile that does not fit or is broken is left out.
+    """
+    transform = _transform(profile, mode) if profile else None
+    if transform is None and mode == "L":
+        return cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    if transform is None and mode == "RGB":
+        return pixels
+    height, width = pixels.shape[:2]
+    image = Image.frombytes(mode, (width, height), np.ascontiguousarray(pixels).tobytes())
     if transform is not None:
         image = ImageCms.applyTransform(image, transform) or image
-    elif image.mode == "LAB":
+    elif mode == "LAB":
         image = _from_lab(image)
-    if image.mode == "RGBA":
-        shown = Image.new("RGB", image.size, _BACKGROUND)
-        shown.paste(image, mask=image.getchannel("A"))
-        return shown
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return np.asarray(image.convert("RGB"))
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
@@ -53,10 +66,9 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """A transform to sRGB, or None where the profile is sRGB already or cannot be used."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if mode in ("RGB", "RGBA") and "srgb" in ImageCms.getProfileDescription(source).lower():
+        if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
             return None
-        out = "RGBA" if mode == "RGBA" else "RGB"
-        return ImageCms.buildTransform(source, _srgb_profile(), mode, out)
+        return ImageCms.buildTransform(source, _srgb_profile(), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None  # odd profiles are common, and browsers ignore them as well
 

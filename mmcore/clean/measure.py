@@ -6,12 +6,15 @@ import hashlib
 import warnings
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from cv2.typing import MatLike
 
 from mmcore.clean import attributes
-from mmcore.clean.images import Header, Normalized, PixelPolicy, Refused, normalize, open_image
+from mmcore.clean.header import Header, Refused, open_image
+from mmcore.clean.images import Normalized, PixelPolicy, normalize
 
 MEASURED = pa.schema(
     [
@@ -47,10 +50,10 @@ class _Batch:
     sizes: list[tuple[int, int] | None] = field(default_factory=list)
     decoded: list[int] = field(default_factory=list)
     jpegs: list[bytes] = field(default_factory=list)
-    miniatures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    reduced: list[MatLike] = field(default_factory=list)
     sharpness: list[float] = field(default_factory=list)
-    grey_histograms: list[list[int]] = field(default_factory=list)
-    rgb_histograms: list[list[int]] = field(default_factory=list)
+    deviation: list[float] = field(default_factory=list)
+    histograms: list[MatLike] = field(default_factory=list)
 
     def refuse(self, refused: Refused, header: Header | None) -> None:
         """Record an image without pixels; a header that could be read is kept."""
@@ -66,12 +69,12 @@ class _Batch:
         self.detail.append(None)
         self.headers.append(header)
         self.sizes.append((image.width, image.height))
-        grey = image.pixels.convert("L")
+        grey = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)
         self.jpegs.append(image.jpeg)
-        self.miniatures.append(attributes.miniature(image.pixels))
-        self.sharpness.append(attributes.sharpness(np.asarray(grey)))
-        self.grey_histograms.append(grey.histogram())
-        self.rgb_histograms.append(image.pixels.histogram())
+        self.reduced.append(attributes.reduced(image.pixels))
+        self.sharpness.append(attributes.sharpness(grey))
+        self.deviation.append(attributes.deviation(image.pixels))
+        self.histograms.append(attributes.histogram(grey))
 
 
 def measure(raw: pa.Table, policy: PixelPolicy) -> tuple[pa.Table, pa.Table]:
@@ -92,16 +95,15 @@ def _look_at(data: bytes, policy: PixelPolicy, batch: _Batch) -> None:
     header = None
     try:
         image, header = open_image(data)
-        batch.accept(header, normalize(image, header, policy))
+        batch.accept(header, normalize(data, image, header, policy))
     except Refused as refused:
         batch.refuse(refused, header)
 
 
 def _measured(raw: pa.Table, batch: _Batch) -> pa.Table:
     n = raw.num_rows
-    minis = np.array(batch.miniatures, dtype=np.uint8).reshape(-1, *(attributes.MINIATURE,) * 2, 3)
-    grey = np.array(batch.grey_histograms, dtype=np.int64).reshape(-1, 256)
-    rgb = np.array(batch.rgb_histograms, dtype=np.int64).reshape(-1, 3, 256)
+    minis = attributes.miniatures(batch.reduced)
+    grey = np.array(batch.histograms, dtype=np.float32).reshape(-1, 256)
     small = attributes.thumbs(minis)
     width = pa.array([size and size[0] for size in batch.sizes], pa.int64())
     height = pa.array([size and size[1] for size in batch.sizes], pa.int64())
@@ -125,7 +127,7 @@ def _measured(raw: pa.Table, batch: _Batch) -> pa.Table:
         "entropy": spread(attributes.entropy(grey), pa.float32()),
         "sharpness": spread(np.array(batch.sharpness, dtype=np.float32), pa.float32()),
         "saturation": spread(attributes.saturation(minis), pa.float32()),
-        "deviation": spread(attributes.deviation(rgb), pa.float32()),
+        "deviation": spread(np.array(batch.deviation, dtype=np.float32), pa.float32()),
         "animated": pa.array([h and h.animated for h in batch.headers], pa.bool_()),
         "phash": spread(attributes.phash(minis), pa.uint64()),
         "thumb": spread([t.tobytes() for t in small], MEASURED.field("thumb").type),

@@ -11,7 +11,7 @@ from tests.clean.helpers import picture
 
 
 def _minis(*images: Image.Image) -> np.ndarray:
-    return np.stack([attributes.miniature(image) for image in images])
+    return attributes.miniatures([attributes.reduced(np.asarray(image)) for image in images])
 
 
 def test_entropy_of_flat_two_level_and_uniform_histograms() -> None:
@@ -26,9 +26,8 @@ def test_deviation_is_that_of_the_liveliest_channel() -> None:
     rng = np.random.default_rng(1)
     pixels = rng.integers(0, 256, (50, 40, 3), dtype=np.uint8)
     pixels[..., 1] = 7
-    histogram = np.array(Image.fromarray(pixels).histogram()).reshape(1, 3, 256)
     expected = max(pixels[..., c].std() for c in range(3))
-    assert attributes.deviation(histogram)[0] == pytest.approx(expected, rel=1e-4)
+    assert attributes.deviation(pixels) == pytest.approx(expected, rel=1e-4)
 
 
 def test_blur_lowers_sharpness() -> None:
@@ -37,6 +36,18 @@ def test_blur_lowers_sharpness() -> None:
     values = [attributes.sharpness(np.asarray(image.convert("L"))) for image in (sharp, soft)]
     assert values[0] > 4 * values[1] > 0
     assert attributes.sharpness(np.zeros((2, 9), np.uint8)) == 0
+
+
+def test_a_histogram_counts_levels() -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, (31, 47), dtype=np.uint8)
+    assert (attributes.histogram(pixels) == np.bincount(pixels.ravel(), minlength=256)).all()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (300, 256), (1, 5000), (17, 9)])
+def test_a_miniature_is_what_a_triangle_filter_makes_of_any_shape(size: tuple[int, int]) -> None:
+    image = picture(8, size)
+    expected = np.asarray(image.resize((32, 32), Image.Resampling.BILINEAR), np.int16)
+    assert np.abs(_minis(image)[0].astype(np.int16) - expected).mean() < 3
 
 
 def test_saturation_of_grey_and_red() -> None:

@@ -10,21 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from mmcore.clean.images import (
-    Header,
-    Normalized,
-    PixelPolicy,
-    Refused,
-    normalize,
-    open_image,
-    target_size,
-)
+from mmcore.clean.header import Header, Refused, open_image
+from mmcore.clean.images import Normalized, PixelPolicy, normalize, target_size
 from tests.clean.helpers import encode, picture
 
 
 def _load(data: bytes, **policy: int) -> Normalized:
     image, header = open_image(data)
-    return normalize(image, header, PixelPolicy(**policy))
+    return normalize(data, image, header, PixelPolicy(**policy))
 
 
 def _header(data: bytes) -> Header:
@@ -227,7 +220,7 @@ def test_a_shrunk_jpeg_looks_like_a_careful_resize() -> None:
     loaded = _load(data)
     careful = Image.open(io.BytesIO(data)).resize((320, 256), Image.Resampling.LANCZOS)
     difference = np.abs(np.asarray(loaded.pixels, np.int16) - np.asarray(careful, np.int16)).mean()
-    assert loaded.pixels.size == (320, 256)
+    assert loaded.pixels.shape == (256, 320, 3)
     assert difference < 2.5
 
 
