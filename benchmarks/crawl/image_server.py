@@ -55,7 +55,7 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    open_file_cache max=40000;
+    open_file_cache max=8000;
     server {{
 {listen}
         root {files};

@@ -11,7 +11,6 @@ A writer that dies leaves an attempt folder nobody points to; `Lake.sweep` remov
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,12 +29,9 @@ from mmcore.lake.manifest import (
     content_digest,
     input_fingerprint,
 )
+from mmcore.lake.parquet import parquet_bytes
 from mmcore.lake.storage import Storage, sha256_hex
 from mmcore.lake.version import code_version
-
-# Image bytes are compressed already and zstd notices quickly; text columns shrink five-fold.
-_COMPRESSION = "zstd"
-_ROW_GROUP_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -128,13 +124,13 @@ class DatasetWriter:
 
     def write_table(self, index: int, table: pa.Table) -> Part:
         """Write part `index`. Writing an index again replaces it, so a task may be retried."""
-        data = _parquet_bytes(table)
+        data = parquet_bytes(table)
         stable = table.drop_columns([c for c in self.volatile if c in table.column_names])
         columns = {f.name: str(f.type) for f in table.schema}
         part = self._write(f"part-{index:05d}.parquet", data, table.num_rows, {"columns": columns})
         if stable.num_columns == table.num_columns:
             return part
-        return part.model_copy(update={"content_sha256": sha256_hex(_parquet_bytes(stable))})
+        return part.model_copy(update={"content_sha256": sha256_hex(parquet_bytes(stable))})
 
     def write_file(
         self, filename: str, data: bytes, rows: int = 0, extra: dict[str, Any] | None = None
@@ -226,12 +222,3 @@ def base_key(name: str, partition: str | None) -> str:
 def _without_columns(part: Part) -> Part:
     extra = {key: value for key, value in part.extra.items() if key != "columns"}
     return part.model_copy(update={"extra": extra})
-
-
-def _parquet_bytes(table: pa.Table) -> bytes:
-    """Deterministic Parquet of a table (same pyarrow, same table: same bytes)."""
-    sink = io.BytesIO()
-    pq.write_table(
-        table.combine_chunks(), sink, compression=_COMPRESSION, row_group_size=_ROW_GROUP_ROWS
-    )
-    return sink.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ import textwrap
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Conflict, Dataset, Lake, open_storage
+from mmcore.lake.parquet import parquet_bytes
 
 DAY = "2026-01-02"
 
@@ -194,3 +197,27 @@ def test_a_writer_killed_at_any_step_leaves_the_old_dataset_or_the_new_one(lake:
     assert seen == [[1, 2]] * 7 + [[10, 11]]
     lake.sweep("numbers", DAY)
     lake.dataset("numbers", DAY).verify()
+
+
+def test_images_are_stored_as_they_are_and_texts_of_any_depth_compressed() -> None:
+    table = pa.table(
+        {
+            "image": pa.array([bytes(200)] * 50),
+            "alt": pa.array(["a cat"] * 50),
+            "keywords": pa.array([["cat", "grass"]] * 50),
+            "seen": pa.array([[("bytes", b"x")]] * 50, pa.map_(pa.string(), pa.binary())),
+        }
+    )
+    data = parquet_bytes(table)
+    assert pq.read_table(io.BytesIO(data)).equals(table)
+    group = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0)
+    stored = {c.path_in_schema: c for c in map(group.column, range(group.num_columns))}
+    assert {path: c.compression for path, c in stored.items()} == {
+        "image": "UNCOMPRESSED",
+        "alt": "ZSTD",
+        "keywords.list.element": "ZSTD",
+        "seen.key_value.key": "ZSTD",
+        "seen.key_value.value": "UNCOMPRESSED",
+    }
+    assert "RLE_DICTIONARY" in stored["keywords.list.element"].encodings
+    assert "RLE_DICTIONARY" not in stored["image"].encodings
