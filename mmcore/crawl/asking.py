@@ -32,7 +32,7 @@ class Asker:
 
     def recall(self, kind: str, url: str) -> tuple[Answer, int] | None:
         """(answer, attempts) where this crawl has asked for the URL before it was interrupted."""
-        kept = self._memory.replay.get((kind, url))
+        kept = self._memory.final((kind, url), self._spill)
         if kept is None:
             return None
         return replace(kept.answer, body=self._body(kept)), kept.attempts

@@ -10,7 +10,7 @@ from mmcore.crawl.answers import Kept, Key
 from mmcore.crawl.outcomes import Outcome
 from mmcore.crawl.robots import RobotsFile
 from mmcore.crawl.spill import Slot
-from mmcore.crawl.tdm import UNSAID, Reservation
+from mmcore.crawl.tdm import UNSAID, Reservation, TdmFile
 from mmcore.crawl.work import ImageLead, PageLead
 
 
@@ -51,6 +51,7 @@ class Findings:
     visited: set[str] = field(default_factory=set)
     requested: dict[str, dict[int, int]] = field(default_factory=dict)
     robots: dict[str, RobotsFile] = field(default_factory=dict)
+    tdm: dict[str, TdmFile] = field(default_factory=dict)
     tally: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How many outcomes there are of each (kind, reason)."""
     requests: int = 0

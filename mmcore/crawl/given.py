@@ -31,13 +31,18 @@ class _Written:
     rows: int = 0
     crawled: list[Part] = field(default_factory=list)
     raw: list[Part] = field(default_factory=list)
-    raw_keys: list[list[str]] = field(default_factory=list)
-    raw_urls: dict[str, str] = field(default_factory=dict)
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def add(self, found: FolderRows, base: int, settings: Settings, writers: Writers) -> None:
-        """Write a block of rows; images that an earlier block of the task has are not repeated."""
-        images = {sha: i for sha, i in found.images.items() if sha not in self.raw_urls}
+    def add(
+        self,
+        found: FolderRows,
+        stored: set[str],
+        base: int,
+        settings: Settings,
+        writers: Writers,
+    ) -> None:
+        """Write a block of rows, without the images that earlier blocks have `stored`."""
+        images = {sha: i for sha, i in found.images.items() if sha not in stored}
         first = {sha: (url, media) for sha, (url, media, _) in images.items()}
         sizes = {sha: len(data) for sha, (_, _, data) in images.items()}
         for table in raw_tables(
@@ -48,10 +53,9 @@ class _Written:
             settings.part_bytes,
         ):
             self.raw.append(writers.raw.write_table(base + len(self.raw), table))
-            self.raw_keys.append(table["sha256"].to_pylist())
         table = crawled_rows_table(found.crawled)
         self.crawled.append(writers.crawled.write_table(base + len(self.crawled), table))
-        self.raw_urls |= {sha: url for sha, (url, _) in first.items()}
+        stored |= images.keys()
         self.outcomes += found.outcomes
         self.rows += len(found.crawled)
 
@@ -77,7 +81,8 @@ def _folder_task(
 ) -> _Written:
     index, block = item
     written = _Written()
-    written.add(read_block(block, members[block.folder]), index * PART_STRIDE, settings, writers)
+    rows = read_block(block, members[block.folder])
+    written.add(rows, set(), index * PART_STRIDE, settings, writers)
     return written
 
 
@@ -95,9 +100,9 @@ def run_tars(
 
 def _tar_task(item: tuple[int, str], settings: Settings, writers: Writers) -> _Written:
     index, path = item
-    written = _Written()
+    written, stored = _Written(), set[str]()
     for block in read_tar(path, settings.rows_per_part):
-        written.add(block, index * PART_STRIDE, settings, writers)
+        written.add(block, stored, index * PART_STRIDE, settings, writers)
     return written
 
 
@@ -105,7 +110,7 @@ def _enter(ledger: Ledger, indices: list[int], results: list[_Written]) -> None:
     seen: dict[str, Outcome] = {}
     for index, result in zip(indices, results, strict=True):
         ledger.crawled += result.crawled
-        ledger.enter_raw(index, result.raw, result.raw_keys, result.raw_urls)
+        ledger.enter_raw(index, result.raw)
         for outcome in result.outcomes:
             seen.setdefault(outcome.url, outcome)
     ledger.open += seen.values()

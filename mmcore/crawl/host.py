@@ -73,7 +73,7 @@ class HostCrawl:
         self._job, self._scopes, self._limits = job, scopes, limits
         self._asker, self._found, self._spill, self._memory = asker, findings, spill, memory
         self._robots = RobotsCache(asker, limits.agent, findings.note, job.robots)
-        self._tdm = TdmCache(asker, findings.note)
+        self._tdm = TdmCache(asker, findings.note, job.tdm)
         self._queue: asyncio.PriorityQueue[tuple[int, int, _Job]] = asyncio.PriorityQueue()
         self._pages_seen = set(job.known)
         self._images_seen: set[str] = set()
@@ -106,6 +106,7 @@ class HostCrawl:
         self._found.visited |= self._pages_seen
         self._found.requested[self._job.host] = self._requested
         self._found.robots |= self._robots.files
+        self._found.tdm |= self._tdm.files
 
     async def _listed_pages(self) -> list[PageLead]:
         """Pages that the site's sitemaps list, for sources that start on this host."""

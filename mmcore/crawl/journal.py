@@ -37,6 +37,10 @@ class JournalFolder:
     storage: Storage
     prefix: str
 
+    def segments(self, shelf: str = "") -> list[str]:
+        """Keys of the segments that are there now, of one shelf or of all."""
+        return self.storage.keys(f"{self.prefix}/{shelf}".rstrip("/"))
+
     def remove(self) -> None:
         """Drop what is no longer needed: the day is committed."""
         self.storage.delete(self.prefix)
@@ -48,18 +52,51 @@ def journal_folder(storage: Storage, day: str, settings: Any) -> JournalFolder:
     return JournalFolder(storage, f"{_ROOT}/{day}/{hashlib.sha256(text.encode()).hexdigest()[:16]}")
 
 
-def read_journal(folder: JournalFolder, hosts: Iterable[str], spill: Spill) -> dict[Key, Kept]:
-    """Answers of the hosts that an interrupted crawl made durable, by (kind, url)."""
+def read_journal(
+    folder: JournalFolder,
+    hosts: Iterable[str],
+    spill: Spill,
+    urls: pa.Array | None = None,
+    among: frozenset[str] | None = None,
+) -> dict[Key, Kept]:
+    """Answers of the hosts that an interrupted crawl made durable, by (kind, url).
+
+    urls: of the images that matter, where a host is crawled in portions. among: the segments to
+    read; all of them by default.
+    """
     wanted = sorted(set(hosts))
     found: dict[Key, Kept] = {}
     for name in sorted({f"{shelf(host):04d}" for host in wanted}):
-        for key in folder.storage.keys(f"{folder.prefix}/{name}"):
+        for key in folder.segments(name) if among is None or among else ():
+            if among is not None and key not in among:
+                continue
             with folder.storage.open(key) as file:
                 table = pa.ipc.open_file(file).read_all()
                 mine = table.filter(pc.is_in(table["host"], pa.array(wanted, pa.string())))
-                for kind, kept in kept_rows(mine, spill):
+                for kind, kept in kept_rows(of_portion(mine, urls), spill):
                     found[kind, kept.answer.url] = kept
     return found
+
+
+def answered_images(folder: JournalFolder, segments: Iterable[str]) -> pa.Array:
+    """URLs of the images that some segments hold an answer about."""
+    found = [pa.array([], pa.string())]
+    for key in sorted(segments):
+        with folder.storage.open(key) as file:
+            table = pa.ipc.open_file(file).read_all()
+            urls = table.filter(pc.equal(table["kind"], "image"))["url"]
+            found += urls.chunks
+    return pa.concat_arrays(found)
+
+
+def of_portion(answers: pa.Table, urls: pa.Array | None) -> pa.Table:
+    """The answers without those about images that are not among `urls`, where it is given."""
+    if urls is None:
+        return answers
+    about_others = pc.and_(
+        pc.equal(answers["kind"], "image"), pc.invert(pc.is_in(answers["url"], urls))
+    )
+    return answers.filter(pc.invert(about_others))
 
 
 class Journal:

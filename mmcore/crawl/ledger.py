@@ -35,10 +35,8 @@ class Ledger:
     """Everything the driver keeps of a crawl; never bytes."""
 
     references: list[Part] = field(default_factory=list)
-    raw: dict[int, tuple[Part, list[str]]] = field(default_factory=dict)
-    """By part index: the part and the sha256 of its rows."""
-    raw_urls: dict[int, dict[str, str]] = field(default_factory=dict)
-    """By unit: sha256 -> URL it is stored under."""
+    raw: dict[int, Part] = field(default_factory=dict)
+    """By part index."""
     outcomes: list[Part] = field(default_factory=list)
     crawled: list[Part] = field(default_factory=list)
     images: list[pa.Table] = field(default_factory=list)
@@ -79,8 +77,8 @@ class Ledger:
                 tuple(page_leads.get(host, ())),
                 tuple(image_leads.get(host, ())),
                 frozenset(known.get(host, ())),
-                self.robots.get(host, {}),
-                self.requested.get(host, {}),
+                robots=self.robots.get(host, {}),
+                requested=self.requested.get(host, {}),
             )
             for host in sorted(page_leads.keys() | image_leads.keys())
         ]
@@ -92,7 +90,7 @@ class Ledger:
 
     def enter(self, result: UnitResult) -> None:
         """Add a unit's result to the books."""
-        self.enter_raw(result.index, result.raw, result.raw_keys, result.raw_urls)
+        self.enter_raw(result.index, result.raw)
         self.references += result.references
         self.joins += result.joins
         self.outcomes += result.outcomes
@@ -111,13 +109,9 @@ class Ledger:
         for origin, file in result.robots.items():
             self.robots.setdefault(host_of(origin), {})[origin] = file
 
-    def enter_raw(
-        self, unit: int, parts: list[Part], keys: list[list[str]], urls: dict[str, str]
-    ) -> None:
+    def enter_raw(self, unit: int, parts: list[Part]) -> None:
         """Note the parts of raw that a unit wrote."""
-        for number, entry in enumerate(zip(parts, keys, strict=True)):
-            self.raw[unit * PART_STRIDE + number] = entry
-        self.raw_urls[unit] = urls
+        self.raw |= {unit * PART_STRIDE + number: part for number, part in enumerate(parts)}
 
     def new_pages(self, results: list[UnitResult], scopes: list[Scope]) -> list[PageLead]:
         """Pages that units handed over and nobody visited. A start that moved widens its scope."""
@@ -182,18 +176,6 @@ class Ledger:
         ends = {url: follow(url, targets, len(targets)).end for url in targets}
         return with_redirects(table.combine_chunks(), ends).combine_chunks()
 
-    def duplicates(self) -> dict[int, list[str]]:
-        """Part index of raw -> sha256 that another unit stores under a smaller URL."""
-        owner: dict[str, tuple[str, int]] = {}
-        for unit, urls in self.raw_urls.items():
-            for sha, url in urls.items():
-                owner[sha] = min(owner.get(sha, (url, unit)), (url, unit))
-        found = {
-            index: [key for key in keys if owner[key][1] != index // PART_STRIDE]
-            for index, (_, keys) in self.raw.items()
-        }
-        return {index: keys for index, keys in found.items() if keys}
-
     def funnel(self) -> dict[str, int]:
         """What became of the URLs, in the order of the work."""
         return {
@@ -201,7 +183,7 @@ class Ledger:
             "pages": self.reasons[("page", "ok")],
             "images_asked": sum(n for (kind, _), n in self.reasons.items() if kind == "image"),
             "images_stored": self.reasons[("image", "ok")],
-            "distinct_images": sum(part.rows for part, _ in self.raw.values()),
+            "distinct_images": sum(part.rows for part in self.raw.values()),
             "occurrences": sum(part.rows for part in self.crawled),
         }
 

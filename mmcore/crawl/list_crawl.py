@@ -23,6 +23,7 @@ from mmcore.crawl.list_partition import partition_list
 from mmcore.crawl.live import Report, Session, Settings, report_line
 from mmcore.crawl.memory import Archive, load_memory
 from mmcore.crawl.outcomes import Outcome
+from mmcore.crawl.portions import Portions
 from mmcore.crawl.redirects import follow
 from mmcore.crawl.rows import crawled_table, image_table, with_redirects
 from mmcore.crawl.schemas import REFERENCES
@@ -76,13 +77,14 @@ async def _crawl_chunks(
     bucket: Bucket, settings: Settings, writers: Writers, archive: Archive, report: Report
 ) -> BucketResult:
     result = BucketResult(0, [], [])
+    portions = Portions(archive.journal)
     async with Session(settings, hosts=64, archive=archive) as session:
         for number, key in enumerate(bucket.chunks):
             rows = _read(archive, key)
             where = f"list {bucket.index + number}"
             unit, crawled = await _crawl_chunk(
                 rows, bucket, bucket.index + number, session, settings, writers, archive,
-                partial(report_line, where, report),
+                portions, partial(report_line, where, report),
             )  # fmt: skip
             result.units.append(unit)
             result.crawled.append(crawled)
@@ -103,6 +105,7 @@ async def _crawl_chunk(
     settings: Settings,
     writers: Writers,
     archive: Archive,
+    portions: Portions,
     report: partial[None],
 ) -> tuple[UnitResult, Part]:
     """(what the driver must know, part of crawled) of one chunk."""
@@ -110,9 +113,10 @@ async def _crawl_chunk(
     hosts = rows["host"].unique().to_pylist()
     urls = rows["url"].unique()
     with Spill() as spill:
-        memory = load_memory(archive, hosts, spill, urls)
+        memory = load_memory(archive, hosts, spill, urls, portions)
         found = Findings()
         await session.crawl(_jobs(rows), (), memory, found, spill, report)
+        portions.add(url for kind, url in found.answers if kind == "image")
         unit = finish_unit(index, set(hosts), found, spill, settings, writers, archive)
         answers = write_answers(writers.answers, index, found, memory, archive, spill)
     references = reference_rows(rows, bucket.text_role)

@@ -17,6 +17,7 @@ from mmcore.crawl.journal import Journal
 from mmcore.crawl.memory import Archive, Memory
 from mmcore.crawl.robots import RobotsFile
 from mmcore.crawl.spill import Spill
+from mmcore.crawl.tdm import TdmFile
 from mmcore.crawl.urls import host_of
 from mmcore.crawl.work import HostJob, Scope
 
@@ -73,6 +74,7 @@ class Session:
         )
         self._gates: dict[str, Gate] = {}
         self._robots: dict[str, dict[str, RobotsFile]] = {}
+        self._tdm: dict[str, dict[str, TdmFile]] = {}
 
     async def __aenter__(self) -> Session:
         await self._fetcher.__aenter__()
@@ -106,6 +108,8 @@ class Session:
             await journal.flush()
         for origin, file in found.robots.items():
             self._robots.setdefault(host_of(origin), {})[origin] = file
+        for origin, said in found.tdm.items():
+            self._tdm.setdefault(host_of(origin), {})[origin] = said
 
     def _host(
         self,
@@ -118,7 +122,11 @@ class Session:
     ) -> HostCrawl:
         gate = self._gates.setdefault(job.host, Gate(self._settings.politeness, job.host))
         asker = Asker(self._fetcher, gate, memory, journal, found, spill)
-        job = replace(job, robots=job.robots | self._robots.get(job.host, {}))
+        job = replace(
+            job,
+            robots=job.robots | self._robots.get(job.host, {}),
+            tdm=job.tdm | self._tdm.get(job.host, {}),
+        )
         return HostCrawl(job, scopes, asker, self._settings.host, memory, found, spill)
 
 

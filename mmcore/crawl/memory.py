@@ -11,8 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmcore.crawl.answers import Kept, Key, kept_rows, shelf_bits
-from mmcore.crawl.journal import JournalFolder, read_journal
+from mmcore.crawl.journal import JournalFolder, of_portion, read_journal
+from mmcore.crawl.portions import Portions
 from mmcore.crawl.spill import Slot, Spill
+from mmcore.crawl.urls import resolve_or_none
 from mmcore.lake import Dataset, Lake, Part
 
 RETRIED = frozenset(
@@ -51,6 +53,17 @@ class Memory:
     earlier: dict[Key, Kept] = field(default_factory=dict)
     """Answers of an earlier day: what `new`, `unchanged`, `changed` and `gone` are said against."""
 
+    portions: Portions | None = None
+    """Other portions of the same hosts; None where a host is crawled in one go."""
+
+    def final(self, key: Key, spill: Spill) -> Kept | None:
+        """The answer that this crawl has already; None where the web has to be asked."""
+        if key not in self.replay and self.portions is not None and key[0] == "image":
+            kept = self.portions.recall(key[1], spill)
+            if kept is not None:
+                self.replay[key] = kept
+        return self.replay.get(key)
+
     def state(self, key: Key, sha256: str | None, status: int | None) -> str | None:
         """How a URL stands against the last crawl of an earlier day; None where that is unknown."""
         before = self.earlier.get(key)
@@ -68,17 +81,21 @@ class Memory:
 
 
 def load_memory(
-    archive: Archive | None, hosts: Iterable[str], spill: Spill, urls: pa.Array | None = None
+    archive: Archive | None,
+    hosts: Iterable[str],
+    spill: Spill,
+    urls: pa.Array | None = None,
+    portions: Portions | None = None,
 ) -> Memory:
     """All that is known of some hosts. Page bodies go to the spill, images stay where they are.
 
-    urls: of the images that matter, where a host is crawled in portions.
+    urls: of the images that matter, where a host is crawled in `portions`.
     """
     if archive is None:
         return Memory()
     wanted = sorted(set(hosts))
     today, before = archive.answers(), archive.earlier()
-    memory = Memory()
+    memory = Memory(portions=portions)
     if before is not None:
         memory.earlier = _of_day(archive, before, wanted, spill, today is None, urls)
     memory.recent = memory.earlier
@@ -87,7 +104,8 @@ def load_memory(
         if archive.retry_failed:
             final = memory.recent.items()
             memory.replay = {key: kept for key, kept in final if _is_final(kept)}
-    memory.replay |= read_journal(archive.journal, wanted, spill)
+    interrupted = portions.interrupted if portions is not None else None
+    memory.replay |= read_journal(archive.journal, wanted, spill, urls, interrupted)
     return memory
 
 
@@ -115,24 +133,48 @@ def _of_day(
     bodies: bool,
     urls: pa.Array | None,
 ) -> dict[Key, Kept]:
-    """A day's answers of the hosts; `stored` names the partition that has each one's bytes."""
-    day = str(dataset.manifest.partition)
-    found: dict[Key, Kept] = {}
-    away: dict[str, set[str]] = {}
-    for table in _matching(dataset, hosts, bodies):
-        if urls is not None:
-            elsewhere = pc.and_(
-                pc.equal(table["kind"], "image"), pc.invert(pc.is_in(table["url"], urls))
-            )
-            table = table.filter(pc.invert(elsewhere))
-        for kind, kept in kept_rows(table, spill):
-            found[kind, kept.answer.url] = replace(kept, stored=kept.stored or day)
-            if kept.stored is not None and kind != "image":
-                away.setdefault(kept.stored, set()).add(kept.answer.url)
+    """A day's answers of the hosts; `stored` names the partition that has each one's bytes.
+
+    urls: of a portion's images. What their redirects led to is read too, wherever it is.
+    """
+    found = _rows_of_day(dataset, hosts, spill, bodies, urls)
+    asked: set[str] = set()
+    while urls is not None and (onward := _redirect_targets(found) - asked):
+        asked |= onward
+        more = pa.array(sorted(onward), pa.string())
+        rows = _rows_of_day(dataset, hosts, spill, False, more)
+        found |= {key: kept for key, kept in rows.items() if key[0] == "image"}
     if bodies:
-        for stored, urls in away.items():
-            found |= _with_bodies(archive, found, stored, urls, hosts, spill)
+        for stored, pages in _bodies_away(found, str(dataset.manifest.partition)).items():
+            found |= _with_bodies(archive, found, stored, pages, hosts, spill)
     return {key: _usable(key, kept, bodies) for key, kept in found.items()}
+
+
+def _rows_of_day(
+    dataset: Dataset, hosts: list[str], spill: Spill, bodies: bool, urls: pa.Array | None
+) -> dict[Key, Kept]:
+    day = str(dataset.manifest.partition)
+    return {
+        (kind, kept.answer.url): replace(kept, stored=kept.stored or day)
+        for table in _matching(dataset, hosts, bodies)
+        for kind, kept in kept_rows(of_portion(table, urls), spill)
+    }
+
+
+def _redirect_targets(found: dict[Key, Kept]) -> set[str]:
+    """Where images were redirected to that are not among the answers themselves."""
+    moved = (kept.answer for (kind, _), kept in found.items() if kind == "image")
+    ends = {resolve_or_none(a.url, a.location) for a in moved if a.reason == "redirected"}
+    return {end for end in ends if end is not None and ("image", end) not in found}
+
+
+def _bodies_away(found: dict[Key, Kept], day: str) -> dict[str, set[str]]:
+    """Earlier partition -> URLs of the pages and small files whose bodies it has."""
+    away: dict[str, set[str]] = {}
+    for (kind, url), kept in found.items():
+        if kind != "image" and kept.stored not in (None, day):
+            away.setdefault(str(kept.stored), set()).add(url)
+    return away
 
 
 def _usable(key: Key, kept: Kept, bodies: bool) -> Kept:

@@ -14,13 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmcore import __version__
 from mmcore.cluster import map_parts, post, say
 from mmcore.crawl.answers import ANSWERS, ANSWERS_VOLATILE
 from mmcore.crawl.consent import ConsentPolicy
+from mmcore.crawl.copies import copies
 from mmcore.crawl.fetch import FetchLimits
 from mmcore.crawl.gate import Politeness
 from mmcore.crawl.given import run_folders, run_tars, run_warcs
@@ -270,18 +270,15 @@ def _commit(
     """Join references with what was stored, and make the four datasets visible, crawled last."""
     base = ledger.units * PART_STRIDE
     ledger.outcomes += write_outcomes(writers.outcomes, base, ledger.settle_open(max_redirects))
-    for index, keys in ledger.duplicates().items():
-        part, stored = ledger.raw[index]
-        smaller = _without(writers.raw, index, part, keys)
-        ledger.raw[index] = (smaller, [key for key in stored if key not in set(keys)])
+    for index, keys in copies(writers.raw, ledger.raw).items():
+        ledger.raw[index] = _without(writers.raw, index, ledger.raw[index], keys)
     join = partial(_join_task, images=ledger.stored_images(), writers=writers)
     ledger.crawled += map_parts(join, ledger.joins, description="crawl", unit="occurrences")
     funnel, metadata = ledger.funnel(), ledger.metadata()
     _close(writers.answers, ledger.answers, ANSWERS, [], record, {})
-    raw = [part for part, _ in ledger.raw.values()]
     parents = [
         _close(writers.references, ledger.references, REFERENCES, [], record, metadata),
-        _close(writers.raw, raw, RAW, [], record, metadata),
+        _close(writers.raw, list(ledger.raw.values()), RAW, [], record, metadata),
         _close(writers.outcomes, ledger.outcomes, OUTCOMES, [], record, metadata),
     ]
     say("crawl", ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in funnel.items()))
@@ -305,15 +302,12 @@ def _close(
 
 def _without(writer: DatasetWriter, index: int, part: Part, dropped: list[str]) -> Part:
     """A part of raw, written again without some rows."""
-    with writer.storage.open(f"{writer.folder}/{part.file}") as file:
-        table = pq.ParquetFile(file).read()
+    table = writer.read_table(part)
     keep = pc.invert(pc.is_in(table["sha256"], pa.array(dropped, pa.string())))
     return writer.write_table(index, table.filter(keep))
 
 
 def _join_task(part: Part, images: pa.Table, writers: Writers) -> Part:
-    source = writers.references
-    with source.storage.open(f"{source.folder}/{part.file}") as file:
-        references = pq.ParquetFile(file).read()
+    references = writers.references.read_table(part)
     index = int(part.file.removeprefix("part-").removesuffix(".parquet"))
     return writers.crawled.write_table(index, crawled_table(references, images))

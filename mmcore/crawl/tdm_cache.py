@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from mmcore.crawl.asking import Asker
@@ -16,8 +16,12 @@ from mmcore.crawl.urls import origin_of
 class TdmCache:
     """What sites say about mining, by origin. Requests pass the host's gate."""
 
-    def __init__(self, asker: Asker, note: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self, asker: Asker, note: Callable[[Outcome], None], files: Mapping[str, TdmFile]
+    ) -> None:
+        """`files`: what earlier portions of the host were answered, by origin."""
         self._asker, self._note = asker, note
+        self.files = dict(files)
         self._loaded: dict[str, asyncio.Task[TdmFile]] = {}
 
     async def load(self, url: str) -> None:
@@ -32,7 +36,10 @@ class TdmCache:
         return self._loaded[origin_of(url)].result().of(url)
 
     async def _load(self, origin: str) -> TdmFile:
-        first = origin + WELL_KNOWN
-        answer, attempts = await follow_small(self._asker, "tdm", first, MAX_BYTES)
-        self._note(replace(outcome_of(answer, "tdm", answer.reason, attempts), url=first))
-        return parse_tdmrep(answer.body, origin) if answer.reason == "ok" else TdmFile()
+        if origin not in self.files:
+            first = origin + WELL_KNOWN
+            answer, attempts = await follow_small(self._asker, "tdm", first, MAX_BYTES)
+            self._note(replace(outcome_of(answer, "tdm", answer.reason, attempts), url=first))
+            said = parse_tdmrep(answer.body, origin) if answer.reason == "ok" else TdmFile()
+            self.files[origin] = said
+        return self.files[origin]

@@ -63,10 +63,6 @@ class UnitResult:
     index: int
     references: list[Part]
     raw: list[Part]
-    raw_keys: list[list[str]]
-    """sha256 of each raw part's rows."""
-    raw_urls: dict[str, str]
-    """sha256 -> the URL it is stored under."""
     outcomes: list[Part]
     images: pa.Table
     redirects: dict[tuple[str, str], str]
@@ -144,10 +140,7 @@ def finish_unit(
         settings.rows_per_part,
         settings.part_bytes,
     )
-    raw_parts, raw_keys = [], []
-    for number, table in enumerate(tables):
-        raw_parts.append(writers.raw.write_table(base + number, table))
-        raw_keys.append(table["sha256"].to_pylist())
+    raw = [writers.raw.write_table(base + number, table) for number, table in enumerate(tables)]
     references = [
         writers.references.write_table(base + number, table)
         for number, table in enumerate(reference_tables(found, spill, settings.rows_per_part))
@@ -158,9 +151,7 @@ def finish_unit(
         index=index,
         references=references,
         joins=references,
-        raw=raw_parts,
-        raw_keys=raw_keys,
-        raw_urls={sha: url for sha, (url, _) in first.items()},
+        raw=raw,
         outcomes=write_outcomes(writers.outcomes, base, decided),
         images=image_table(found),
         redirects=_redirects(found),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from mmcore.crawl.robots import RobotsFile
+from mmcore.crawl.tdm import TdmFile
 from mmcore.crawl.urls import host_of
 
 
@@ -55,5 +56,7 @@ class HostJob:
     known: frozenset[str] = frozenset()
     robots: dict[str, RobotsFile] = field(default_factory=dict)
     """By origin, as earlier waves were answered."""
+    tdm: dict[str, TdmFile] = field(default_factory=dict)
+    """By origin, as earlier portions of the host were answered."""
     requested: dict[int, int] = field(default_factory=dict)
     """Pages requested so far, by scope: the page limit holds over all waves."""

@@ -132,6 +132,11 @@ class DatasetWriter:
             return part
         return part.model_copy(update={"content_sha256": sha256_hex(parquet_bytes(stable))})
 
+    def read_table(self, part: Part, columns: list[str] | None = None) -> pa.Table:
+        """A table this attempt has written, before it is committed."""
+        with self.storage.open(f"{self.folder}/{part.file}") as file:
+            return pq.ParquetFile(file).read(columns=columns)
+
     def write_file(
         self, filename: str, data: bytes, rows: int = 0, extra: dict[str, Any] | None = None
     ) -> Part:

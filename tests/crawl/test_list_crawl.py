@@ -68,6 +68,27 @@ def test_the_second_night_of_a_list_revalidates_it(tmp_path: Path, lake: Lake) -
         assert lake.dataset("raw", NEXT).rows == 0 and crawled.rows == 20
 
 
+@pytest.mark.usefixtures("ray_session")
+def test_a_redirect_into_another_chunk_is_asked_for_once_a_night(
+    tmp_path: Path, lake: Lake
+) -> None:
+    routes: dict[str, Reply | list[Reply]] = {}
+    for i in range(30):
+        routes[f"/{i}.png"] = picture(i, etag=f'"{i}"')
+        routes[f"/to/{i}.png"] = moved(f"/{i}.png")
+    with LocalSite(routes) as site:
+        paths = [f"/{i}.png" for i in range(15)] + [f"/to/{i}.png" for i in range(30)]
+        source = write_list(tmp_path, [(site.url(path), path) for path in paths])
+        crawled = run(lake, DAY, CONFIG, [source])
+        assert crawled.rows == 45 and lake.dataset("raw", DAY).rows == 30
+        assert max(site.hits.values()) == 1
+        crawled = run(lake, NEXT, CONFIG, [source])
+        # Half of the targets stand in no row of the list, and are known from the redirect.
+        assert site.not_modified == {f"/{i}.png": 1 for i in range(30)}
+        assert max(site.hits.values()) == 2
+        assert crawled.rows == 45 and lake.dataset("raw", NEXT).rows == 0
+
+
 def test_a_host_is_in_one_bucket_and_a_chunk_is_bounded(tmp_path: Path) -> None:
     rows = [{"url": f"http://host{i % 40}.example/{i}.jpg", "text": str(i)} for i in range(4000)]
     path = tmp_path / "list.jsonl"

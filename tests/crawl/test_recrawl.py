@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from mmcore.crawl.stage import Config, run
 from mmcore.errors import UserError
 from mmcore.lake import Lake
 from tests.crawl.helpers import SITE_FILES
-from tests.crawl.site import LocalSite, Reply, picture
+from tests.crawl.site import LocalSite, Reply, moved, picture
 
 DAY, NEXT = "2026-01-01", "2026-01-02"
 CONFIG = Config(
@@ -202,12 +203,7 @@ def test_a_killed_driver_is_continued_and_ends_with_the_same_set(tmp_path: Path)
         lake = Lake(str(tmp_path / "lake"))
         process = start(recipe, tmp_path / "lake")
         wait_for(lambda: journal_answers(lake) >= 1 and site.hits.total() > 60)
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
-        process.kill()
-        for member in family:  # Ray's processes of this driver; none may go on fetching
-            if member.is_running():
-                member.kill()
-        process.communicate()
+        kill_family(process)
         assert lake.find("crawled", DAY) is None, "nothing half-written is visible"
         hosts = [site.base.removeprefix("http://")]
         first = dict(site.hits)
@@ -219,6 +215,43 @@ def test_a_killed_driver_is_continued_and_ends_with_the_same_set(tmp_path: Path)
         fetched_twice = {path for path, count in site.hits.items() if count > first.get(path, 0)}
         assert journaled and not journaled & {site.url(path) for path in fetched_twice}
         assert journal_answers(lake) == 0, "a committed day needs no journal"
+
+
+def test_a_killed_crawl_of_a_list_is_continued(tmp_path: Path) -> None:
+    routes: dict[str, Reply | list[Reply]] = {f"/{i}.png": picture(i) for i in range(120)}
+    routes |= {f"/to/{i}.png": moved(f"/{i}.png") for i in range(0, 120, 3)}
+    with LocalSite(routes) as site:
+        lines = [json.dumps({"url": site.url(path), "text": path}) for path in routes]
+        (tmp_path / "list.jsonl").write_text("\n".join(lines))
+        recipe = tmp_path / "recipe.yaml"
+        source = {"kind": "urls", "path": "list.jsonl", "allow_private": ["127.0.0.1"]}
+        crawl = {"requests_per_second": 40, "rows_per_chunk": 20}
+        recipe.write_text(yaml.safe_dump({"name": "k", "sources": [source], "crawl": crawl}))
+        expected = unbroken(tmp_path, site, recipe)
+        assert max(site.hits.values()) == 1
+        site.hits.clear()
+        lake = Lake(str(tmp_path / "lake"))
+        process = start(recipe, tmp_path / "lake")
+        wait_for(lambda: journal_answers(lake) >= 2 and site.hits.total() > 80)
+        kill_family(process)
+        first = dict(site.hits)
+        journaled = journaled_urls(lake, [site.base.removeprefix("http://")])
+        _, said = (again := start(recipe, tmp_path / "lake")).communicate(timeout=120)
+        assert again.returncode == 0, said.decode()
+        assert digests(lake) == expected
+        twice = {path for path, count in site.hits.items() if count > first.get(path, 0)}
+        assert journaled and not journaled & {site.url(path) for path in twice}
+        assert not lake.storage.keys("work"), "a committed day needs no journal"
+
+
+def kill_family(process: subprocess.Popen[bytes]) -> None:
+    """Kill a driver and the Ray processes it started: none may go on fetching."""
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(True)]
+    process.kill()
+    for member in family:
+        if member.is_running():
+            member.kill()
+    process.communicate()
 
 
 def journaled_urls(lake: Lake, hosts: list[str]) -> set[str]:
