@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import io
 import json
 import uuid
 from collections.abc import Iterable
@@ -83,9 +82,8 @@ def answered_images(folder: JournalFolder, segments: Iterable[str]) -> pa.Array:
     found = [pa.array([], pa.string())]
     for key in sorted(segments):
         with folder.storage.open(key) as file:
-            table = pa.ipc.open_file(file).read_all()
-            urls = table.filter(pc.equal(table["kind"], "image"))["url"]
-            found += urls.chunks
+            table = pa.ipc.open_file(file).read_all().select(["kind", "url"])  # bodies stay there
+            found += table.filter(pc.equal(table["kind"], "image"))["url"].chunks
     return pa.concat_arrays(found)
 
 
@@ -137,7 +135,7 @@ class Journal:
 
 
 def _segment(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
+    sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, ANSWERS) as writer:
         writer.write_table(table)
-    return sink.getvalue()
+    return bytes(sink.getvalue())

@@ -26,7 +26,7 @@ from mmcore.crawl.outcomes import Outcome
 from mmcore.crawl.portions import Portions
 from mmcore.crawl.redirects import follow
 from mmcore.crawl.rows import crawled_table, image_table, with_redirects
-from mmcore.crawl.schemas import REFERENCES
+from mmcore.crawl.schemas import IMAGES, REFERENCES
 from mmcore.crawl.spill import Spill
 from mmcore.crawl.unit import (
     PART_STRIDE,
@@ -133,7 +133,7 @@ async def _crawl_chunk(
         references=[part],
         joins=_elsewhere(references, found, ends, writers, base),
         # The rows are joined here already: the driver need not hold the whole list.
-        images=unit.images.slice(0, 0),
+        images=IMAGES.empty_table(),
         redirects={key: end for key, end in unit.redirects.items() if _leaves(key[1], ends, found)},
         asked_images=frozenset(),
         answers=answers,
