@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -34,7 +35,7 @@ class FetchLimits:
     max_header_bytes: int = 32_768
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a GET came to. `reason` is `ok`, `redirected` or why there is no usable body."""
 
@@ -66,7 +67,7 @@ class Answer:
         return media_type(self.content_type)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Validators:
     """What lets a server answer 304 Not Modified (RFC 9110 13.1); of an earlier answer."""
 
@@ -309,8 +310,8 @@ def _failure(url: str, error: Exception, received: int) -> Answer:
     return Answer(url, "connection_error", detail=detail, retryable=True)
 
 
-def _with(answer: Answer, **changes: object) -> Answer:
-    return Answer(**{**answer.__dict__, **changes})
+def _with(answer: Answer, **changes: Any) -> Answer:
+    return replace(answer, **changes)
 
 
 def _timed(answer: Answer, seconds: float) -> Answer:

@@ -50,7 +50,7 @@ class HostLimits:
     consent: ConsentPolicy = field(default_factory=ConsentPolicy)
 
 
-@dataclass
+@dataclass(slots=True)
 class _Job:
     lead: PageLead | ImageLead
     rank: int

@@ -26,7 +26,7 @@ class Scope:
         return host_of(url) in self.hosts and urlsplit(url).path.startswith(self.path_prefix)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PageLead:
     """A page to visit: `scope` is an index into the job's scopes."""
 
@@ -37,7 +37,7 @@ class PageLead:
     referrer: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageLead:
     """An image to fetch."""
 
