@@ -8,7 +8,8 @@ attributes; Blogger, LaTeX2HTML and other tables that frame pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -71,7 +72,8 @@ _CAPTIONS = frozenset(
 _CAPTION_TAGS = frozenset({"p", "div", "span", "dd", "figcaption", "em", "small"})
 _SELECTOR = ",".join(f".{name}" for name in sorted(_CAPTIONS))
 _CAPTION_LEVELS = 12
-_FRAME_NODES = 500
+_TABLE_NODES = 500
+_TABLE_PARTS = frozenset({"td", "th", "tr", "tbody", "thead", "tfoot"})
 
 
 class Captions:
@@ -82,9 +84,11 @@ class Captions:
         self._texts = texts
         self._in: dict[int, list[LexborNode]] = {}
         self._captions: set[int] = set()
-        self._frames: dict[int, tuple[list[int], list[LexborNode]] | None] = {}
+        self._tables: dict[int, _Table | None] = {}
         # A container without a picture (a wrapper around a text) speaks for the next one out.
-        pictured = {n.mem_id for image in images for n in _near(image) if _is_container(n)}
+        pictured = {
+            n.mem_id for image in images for n in _near(ancestors(image)) if _is_container(n)
+        }
         for caption in (*tree.css("figcaption"), *tree.css(_SELECTOR)):
             if caption.tag in _CAPTION_TAGS:
                 home = next((n for n in _outer(caption) if n.mem_id in pictured), None)
@@ -98,17 +102,18 @@ class Captions:
         around: the image's ancestors, nearest first (`dom.ancestors`).
         """
         # A flag or a magnifying glass inside a caption is not what the caption is about.
-        if any(node.mem_id in self._captions for node in around[:_MAX_LEVELS]):
+        near = _near(around)
+        if any(node.mem_id in self._captions for node in near):
             return ""
-        for node in around[:_MAX_LEVELS]:
+        for node in near:
             text = self._first_text(self._in.get(node.mem_id, []))
             if text:
                 return text
             if node.tag == "table":
-                frame = self._frame(node)
-                text = self._in_frame(frame, image)
-                # A table that holds nothing but the picture is layout: look further out.
-                if text or frame is None:
+                table = self._table(node)
+                text = self._in_table(table, image)
+                # A table that holds nothing but pictures is layout: look further out.
+                if text or table is None or table.words:
                     return text or _attribute_caption(image)
             if node.tag == "body":
                 break
@@ -117,21 +122,44 @@ class Captions:
     def _first_text(self, nodes: list[LexborNode]) -> str:
         return next((text for text in map(self._texts.of, nodes) if text), "")
 
-    def _frame(self, table: LexborNode) -> tuple[list[int], list[LexborNode]] | None:
-        if table.mem_id not in self._frames:
-            self._frames[table.mem_id] = _read_frame(table)
-        return self._frames[table.mem_id]
+    def _table(self, node: LexborNode) -> _Table | None:
+        if node.mem_id not in self._tables:
+            self._tables[node.mem_id] = _read_table(node)
+        return self._tables[node.mem_id]
 
-    def _in_frame(self, frame: tuple[list[int], list[LexborNode]] | None, image: LexborNode) -> str:
-        """The caption of an image in a frame that has one for each of its images."""
-        images, captions = frame or ([], [])
-        if len(images) != len(captions) or image.mem_id not in images:
+    def _in_table(self, table: _Table | None, image: LexborNode) -> str:
+        """The caption that a table has for an image of it, "" for a table of data."""
+        if table is None or image.mem_id not in table.images:
             return ""
-        return self._texts.of(captions[images.index(image.mem_id)])
+        if len(table.marked) == len(table.images):
+            return self._texts.of(table.marked[table.images.index(image.mem_id)])
+        if table.whole is not None and len(table.images) == 1 and not table.words:
+            return self._texts.of(table.whole)
+        return ""
 
 
-def _near(image: LexborNode) -> Iterator[LexborNode]:
-    return islice(ancestors(image), _MAX_LEVELS)
+@dataclass
+class _Table:
+    """What a small table holds: images, captions, and whether words besides."""
+
+    images: list[int]
+    marked: list[LexborNode]
+    """Elements whose class says that they are captions; one for each image, as a rule."""
+    whole: LexborNode | None = None
+    """The table's own `caption`: a picture's where there is nothing else."""
+    words: bool = False
+
+
+def _near(around: Iterable[LexborNode]) -> list[LexborNode]:
+    """The nearest _MAX_LEVELS ancestors; the parts of a table are one level with it."""
+    near: list[LexborNode] = []
+    levels = 0
+    for node in around:
+        levels += node.tag not in _TABLE_PARTS
+        if levels > _MAX_LEVELS:
+            break
+        near.append(node)
+    return near
 
 
 def _outer(caption: LexborNode) -> Iterator[LexborNode]:
@@ -142,36 +170,33 @@ def _is_container(node: LexborNode) -> bool:
     return node.tag == "figure" or not classes(node).isdisjoint(_CONTAINERS)
 
 
-def _read_frame(table: LexborNode) -> tuple[list[int], list[LexborNode]] | None:
-    """(`mem_id` of its images, its captions) of a table that is a frame around pictures.
-
-    None for a table of data: one with words outside of captions, or with tables in it.
-    """
-    images: list[int] = []
-    captions: list[LexborNode] = []
+def _read_table(table: LexborNode) -> _Table | None:
+    """What a table holds; None where it is large or has tables in it."""
+    found = _Table([], [])
     stack = [table]
-    for _ in range(_FRAME_NODES):
+    for _ in range(_TABLE_NODES):
         if not stack:
-            return images, captions
+            return found
         node = stack.pop()
         if node.is_text_node:
-            if (node.text(deep=False) or "").strip():
-                return None
+            found.words = found.words or bool((node.text(deep=False) or "").strip())
         elif node.tag == "table" and node.mem_id != table.mem_id:
             return None
         elif node.tag == "img":
-            images.append(node.mem_id)
-        elif node.tag == "caption" or _is_marked(node):
-            captions.append(node)
+            found.images.append(node.mem_id)
+        elif node.tag == "caption":
+            found.whole = node
+        elif _is_marked(node):
+            found.marked.append(node)
         else:
-            stack.extend(reversed(list(islice(node.iter(include_text=True), _FRAME_NODES))))
+            stack.extend(reversed(list(islice(node.iter(include_text=True), _TABLE_NODES))))
     return None
 
 
 def _is_marked(node: LexborNode) -> bool:
-    """Whether an element's class says that it is a caption."""
+    """Whether an element's class says that it is a caption; a title may be that of a note."""
     named = node.tag in _CAPTION_TAGS or node.tag == "td"
-    return named and not classes(node).isdisjoint(_CAPTIONS)
+    return named and not classes(node).isdisjoint(_CAPTIONS - {"title"})
 
 
 def _attribute_caption(image: LexborNode) -> str:

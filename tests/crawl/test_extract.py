@@ -138,6 +138,10 @@ CAPTIONS = {
     "docbook viewport": """<div class="mediaobject"><table border="0" summary="manufactured viewport
         for HTML img" width="480"><tr><td><img src=a.png></td></tr></table>
         <div class="caption"><p>The caption</p></div></div>""",
+    "docbook viewport in a figure": """<div class="figure"><p class="title"><b>The caption</b></p>
+        <div class="figure-contents"><div class="screenshot"><div class="mediaobject"><table
+        summary="manufactured viewport for HTML img"><tr><td><img src=a.png></td></tr></table>
+        </div></div></div></div>""",
     "doxygen graph": """<div class="dotgraph"><img src=a.png usemap="#g"><div class="caption">
         The caption</div></div>""",
     "texinfo": """<div class="float"><span id="f"></span><div align="center"><img src=a.png></div>
@@ -190,7 +194,7 @@ def test_each_picture_of_a_group_has_its_own_caption_or_the_groups() -> None:
     )
     assert [r.caption for r in multiple.references] == ["A", "B", None]
     side_by_side = read(
-        """<table><tr><td><img src=a.png><td><img src=b.png></tr>
+        """<table><tr><td><img src=a.png><td>Words beside them<td><img src=b.png></tr>
         <tr><td><p class="caption">A</p><td><p class="caption">B</p></tr></table>"""
     )
     assert [r.caption for r in side_by_side.references] == ["A", "B"]
@@ -202,6 +206,9 @@ def test_the_caption_of_a_table_of_data_is_not_a_pictures() -> None:
         <tr><td><span class="image"><img src=a.png></span></td><td>Opens a file</td></tr></table>"""
     )
     assert only(page).caption is None
+    note = """<div class="admonitionblock note"><table><tr><td class="icon"><div class="title">Note
+        </div></td><td class="content">Press <img src=a.png></td></tr></table></div>"""
+    assert only(read(note)).caption is None
 
 
 def test_the_nearest_paragraph_stands_around_before_or_after_the_image() -> None:
