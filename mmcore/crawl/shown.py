@@ -60,7 +60,9 @@ class Shown:
         return self._of_picture.get(node.parent.mem_id, node)
 
     def _shown(self, node: LexborNode) -> list[str]:
-        urls = (self._url_of(value, "image") for value in _written(node) if value)
+        # `#` is a placeholder: it names the page itself.
+        written = (value for value in _written(node) if value and not value.startswith("#"))
+        urls = (self._url_of(value, "image") for value in written)
         return list(dict.fromkeys(url for url in urls if url and self._is_image(node, url)))
 
     def _is_image(self, node: LexborNode, url: str) -> bool:

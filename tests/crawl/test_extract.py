@@ -48,7 +48,7 @@ def test_an_empty_alt_is_a_statement_and_a_missing_one_is_none() -> None:
 
 def test_every_way_to_show_an_image_is_seen() -> None:
     page = read(
-        """<img src="a.png"><img src="data:image/gif;base64,R0" data-src="lazy.png">
+        """<img src="a.png"><img src="data:image/gif;base64,R0" data-src="lazy.png"><img src="#">
         <img src="s.png" srcset="s.png 300w, large.png 900w">
         <picture><source srcset="p.webp 1x, p2.webp 2x"><img src="p.png" alt="P"></picture>
         <object type="image/svg+xml" data="o.svg">A drawing</object>
