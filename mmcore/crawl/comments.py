@@ -7,11 +7,13 @@ those hold several images, to the one picture between it and the comments before
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from functools import partial
+from operator import itemgetter
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from mmcore.crawl.dom import ancestors, attribute, classes, visible_text
+from mmcore.crawl.dom import Texts, ancestors, attribute, classes
 
 _ROOTS = (
     '[itemprop~="comment"],[itemtype*="schema.org/Comment"],[itemtype*="schema.org/UserComments"],'
@@ -48,15 +50,17 @@ _BYLINES = frozenset(
 )
 _FURNITURE = frozenset({"header", "nav", "footer", "aside"})
 _ICON_PIXELS = 64
+_MOST_BETWEEN = 64
 
 
-def find_comments(tree: LexborHTMLParser) -> list[tuple[LexborNode, str]]:
+def find_comments(tree: LexborHTMLParser, texts: Texts) -> list[tuple[LexborNode, str]]:
     """(element, text) of every comment in document order; replies are comments of their own."""
     # An element that two of the selectors match comes twice.
     matched = {n.mem_id: n for n in tree.css(_ROOTS)}
     roots = {i: n for i, n in matched.items() if n.tag in _ROOT_TAGS and not _in_code(n)}
-    identities = frozenset(roots)
-    found = ((node, _text(node, identities)) for node in roots.values())
+    bodies = _bodies(tree, roots) if roots else {}
+    skip = partial(_is_no_comment, frozenset(roots))
+    found = ((node, texts.of(bodies.get(i, node), skip)) for i, node in roots.items())
     return [(node, text) for node, text in found if text]
 
 
@@ -64,28 +68,24 @@ def _in_code(node: LexborNode) -> bool:
     return any(outer.tag in _CODE_TAGS for outer in ancestors(node))
 
 
-def _text(root: LexborNode, roots: frozenset[int]) -> str:
-    """What the comment says, without its byline and without replies nested in it."""
-
-    def _skip(node: LexborNode) -> bool:
-        if node.mem_id in roots or node.tag in ("time", "cite"):
-            return True
-        if (attribute(node, "itemprop") or "") in ("author", "dateCreated", "datePublished"):
-            return True
-        return not classes(node).isdisjoint(_BYLINES)
-
-    for body in root.css(_TEXTS):
-        own = all(outer.mem_id not in roots for outer in _between(body, root))
-        if own and body.mem_id != root.mem_id and body.mem_id not in roots:
-            return visible_text(body, _skip)
-    return visible_text(root, _skip)
+def _bodies(tree: LexborHTMLParser, roots: dict[int, LexborNode]) -> dict[int, LexborNode]:
+    """`mem_id` of a comment -> the element in it that holds what was said, where one is marked."""
+    found: dict[int, LexborNode] = {}
+    for body in tree.css(_TEXTS):
+        if body.mem_id not in roots:
+            root = next((n.mem_id for n in ancestors(body) if n.mem_id in roots), None)
+            if root is not None:
+                found.setdefault(root, body)
+    return found
 
 
-def _between(node: LexborNode, root: LexborNode) -> Iterable[LexborNode]:
-    for outer in ancestors(node):
-        if outer.mem_id == root.mem_id:
-            return
-        yield outer
+def _is_no_comment(roots: frozenset[int], node: LexborNode) -> bool:
+    """A byline, or a reply, which is a comment of its own."""
+    if node.mem_id in roots or node.tag in ("time", "cite"):
+        return True
+    if (attribute(node, "itemprop") or "") in ("author", "dateCreated", "datePublished"):
+        return True
+    return not classes(node).isdisjoint(_BYLINES)
 
 
 def assign_comments(
@@ -98,16 +98,17 @@ def assign_comments(
     if not comments:
         return {}
     roots = frozenset(node.mem_id for node, _ in comments)
-    inside: dict[int, list[LexborNode]] = {}
+    inside: dict[int, list[tuple[int, LexborNode]]] = {}
     for image in images:
         outers = list(ancestors(image))
         if _is_content(image, outers, roots):
             for outer in outers:
-                inside.setdefault(outer.mem_id, []).append(image)
+                inside.setdefault(outer.mem_id, []).append((order[image.mem_id], image))
+    places = sorted(order[identity] for identity in roots)
     assigned: dict[int, list[str]] = {}
     for node, text in comments:
         near = next((inside[a.mem_id] for a in ancestors(node) if a.mem_id in inside), [])
-        image_id = _subject(node, near, comments, order)
+        image_id = _subject(order[node.mem_id], near, places)
         if image_id is not None:
             assigned.setdefault(image_id, []).append(text)
     return assigned
@@ -121,22 +122,22 @@ def _is_content(image: LexborNode, outers: list[LexborNode], roots: frozenset[in
     return not any(s is not None and s.isdigit() and int(s) <= _ICON_PIXELS for s in sizes)
 
 
-def _subject(
-    comment: LexborNode,
-    near: list[LexborNode],
-    comments: list[tuple[LexborNode, str]],
-    order: dict[int, int],
-) -> int | None:
-    """The image a comment is about, None where that is not clear."""
+def _subject(here: int, near: list[tuple[int, LexborNode]], comments: list[int]) -> int | None:
+    """The image a comment is about, None where that is not clear.
+
+    here: the comment's place in the document. near: (place, image) of those that share the nearest
+    surroundings with it. comments: the places of all comments. Both in ascending order.
+    """
     if len(near) == 1:
-        return near[0].mem_id
-    here = order[comment.mem_id]
-    before = [image for image in near if order[image.mem_id] < here]
-    if not before:
+        return near[0][1].mem_id
+    end = bisect_left(near, here, key=itemgetter(0))
+    if end == 0:
         return None
-    last = order[before[-1].mem_id]
-    earlier = [order[node.mem_id] for node, _ in comments if order[node.mem_id] < last]
-    since = [image for image in before if order[image.mem_id] > max(earlier, default=-1)]
+    # The pictures between this comment, with those right before it, and the comments before them.
+    earlier = bisect_left(comments, near[end - 1][0])
+    start = bisect_left(near, comments[earlier - 1], key=itemgetter(0)) if earlier else 0
+    if end - start == 1:
+        return near[start][1].mem_id
+    since = [image for _, image in near[start : min(end, start + _MOST_BETWEEN)]]
     figures = [i for i in since if any(outer.tag == "figure" for outer in ancestors(i))]
-    chosen = since if len(since) == 1 else figures
-    return chosen[0].mem_id if len(chosen) == 1 else None
+    return figures[0].mem_id if len(figures) == 1 else None

@@ -7,6 +7,7 @@ they lead to is the recipe's policy; what was seen travels with each row in any 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Literal
 
@@ -20,23 +21,25 @@ Choice = Literal["refuse", "record"]
 _NO_AI = frozenset({"noai", "noimageai", "noml"})
 # These carry a value after a colon, so the colon does not name a crawler.
 _VALUED = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+_CRAWLER = re.compile(r"\*|[a-z][a-z0-9_.-]*")
 
 
 def header_directives(values: Iterable[str], agent: str) -> frozenset[str]:
     """Directives of X-Robots-Tag headers that hold for `agent` (a lower-case product token).
 
-    `otherbot: noindex, noai` holds for otherbot only, up to the next crawler's name.
+    `otherbot: noindex, noai` holds for otherbot only, up to the next crawler's name. Dates have
+    commas and colons too: those name nobody.
     """
     found: set[str] = set()
     for value in values:
         applies = True
         for piece in value.lower().split(","):
             name, colon, rest = piece.strip().partition(":")
-            if colon and name.strip() not in _VALUED:
+            if colon and name.strip() not in _VALUED and _CRAWLER.fullmatch(name.strip()):
                 applies = name.strip() in (agent, "*")
-                name = rest
+                piece = rest
             if applies:
-                found.add(name.strip())
+                found |= _words(piece)
     return _expanded(found)
 
 
@@ -45,9 +48,15 @@ def meta_directives(metas: Iterable[tuple[str, str]], agent: str) -> frozenset[s
     found: set[str] = set()
     for name, content in metas:
         if name.strip().lower() in ("robots", agent):
-            words = (word.partition(":")[0] for word in content.lower().split(","))
-            found |= {word.strip() for word in words}
+            for piece in re.split("[,;]", content.lower()):
+                found |= _words(piece)
     return _expanded(found)
+
+
+def _words(piece: str) -> set[str]:
+    """The directives between two commas: one, as a rule; some sites put blanks between them."""
+    name, colon, _ = piece.strip().partition(":")
+    return {name.strip()} if colon else set(name.split())
 
 
 def _expanded(words: set[str]) -> frozenset[str]:

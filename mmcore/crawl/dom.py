@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from selectolax.lexbor import LexborNode
 
@@ -59,6 +60,11 @@ _SILENT = frozenset(
 # Permalink signs beside a heading or caption (Sphinx, MkDocs, AsciiDoc).
 _DROPPED_CLASSES = frozenset({"headerlink", "anchorjs-link", "mw-editsection", "magnify"})
 
+_MAX_DEPTH = 64
+"""Elements around a node that are looked at; browsers themselves nest no deeper than 512."""
+_MAX_NODES = 2_000
+_MAX_PAGE_NODES = 1_000_000
+
 Skip = Callable[[LexborNode], bool]
 
 
@@ -79,27 +85,55 @@ def classes(node: LexborNode) -> frozenset[str]:
 
 
 def ancestors(node: LexborNode) -> Iterator[LexborNode]:
-    """The elements around a node, nearest first."""
+    """The elements around a node, nearest first; at most _MAX_DEPTH."""
     parent = node.parent
-    while parent is not None and parent.tag not in ("-document", None):
+    for _ in range(_MAX_DEPTH):
+        if parent is None or parent.tag in ("-document", None):
+            return
         yield parent
         parent = parent.parent
 
 
-def visible_text(node: LexborNode, skip: Skip | None = None) -> str:
-    """Folded text below a node, without scripts, permalink signs and what `skip` names."""
-    pieces: list[str] = []
-    _collect(node, pieces, skip)
-    return fold("".join(pieces))
+def first_below(node: LexborNode, tag: str, most: int = 200) -> LexborNode | None:
+    """The first element with this tag below a node, looked for among its first `most` nodes."""
+    stack = [node]
+    for _ in range(most):
+        if not stack:
+            return None
+        item = stack.pop()
+        if item.tag == tag and item.mem_id != node.mem_id:
+            return item
+        stack.extend(reversed(list(islice(item.iter(), most))))
+    return None
 
 
-def _collect(node: LexborNode, pieces: list[str], skip: Skip | None) -> None:
+class Texts:
+    """Reads the texts of one page's elements, as a person sees them.
+
+    A text is cut after _MAX_NODES nodes and a page's texts end after _MAX_PAGE_NODES, so that a
+    page made to be slow (headings in headings in headings) costs seconds, not hours.
+    """
+
+    def __init__(self) -> None:
+        self._left = _MAX_PAGE_NODES
+
+    def of(self, node: LexborNode, skip: Skip | None = None) -> str:
+        """Folded text below a node, without scripts, permalink signs and what `skip` names."""
+        pieces: list[str] = []
+        self._left -= _collect(node, pieces, skip, min(self._left, _MAX_NODES))
+        return fold("".join(pieces))
+
+
+def _collect(node: LexborNode, pieces: list[str], skip: Skip | None, most: int) -> int:
+    """Append the pieces of a text; the number of nodes that were looked at."""
     stack: list[LexborNode | str] = [node]
-    while stack:
+    seen = 0
+    while stack and seen < most:
         item = stack.pop()
         if isinstance(item, str):
             pieces.append(item)
             continue
+        seen += 1
         if item.is_text_node:
             pieces.append(item.text(deep=False) or "")
             continue
@@ -108,7 +142,8 @@ def _collect(node: LexborNode, pieces: list[str], skip: Skip | None) -> None:
         edge = " " if item.tag in _BREAKING else ""
         pieces.append(edge)
         stack.append(edge)
-        stack.extend(reversed(list(item.iter(include_text=True))))
+        stack.extend(reversed(list(islice(item.iter(include_text=True), most))))
+    return seen
 
 
 def _is_silent(node: LexborNode, skip: Skip | None) -> bool:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from mmcore.crawl.captions import caption_of
+from mmcore.crawl.captions import Captions
 from mmcore.crawl.comments import assign_comments, find_comments
 from mmcore.crawl.consent import meta_directives
-from mmcore.crawl.context import nearest_paragraph
-from mmcore.crawl.dom import ancestors, attribute, fold, visible_text
-from mmcore.crawl.licences import element_license, page_license
+from mmcore.crawl.context import Paragraphs
+from mmcore.crawl.dom import Texts, ancestors, attribute, fold
+from mmcore.crawl.licences import Licences
+from mmcore.crawl.shown import ELEMENTS, Shown
 from mmcore.crawl.tdm import UNSAID, Reservation, from_metas
-from mmcore.crawl.urls import InvalidUrl, best_candidate, is_image_file, resolve, resolve_or_none
+from mmcore.crawl.urls import InvalidUrl, is_image_file, resolve, resolve_or_none
 
-_LAZY = ("data-src", "data-original", "data-lazy-src", "data-lazy", "data-image-src")
-_LAZY_SETS = ("srcset", "data-srcset", "data-lazy-srcset")
 _LINK_RELATIONS = frozenset(
     [
         "next",
@@ -35,7 +34,6 @@ _LINK_RELATIONS = frozenset(
     ]
 )
 _HEADING = re.compile(r"h[1-6]\Z")
-_EVENTS = "h1,h2,h3,h4,h5,h6,img,source,object,input,a"
 _REFRESH = re.compile(r"""\A\s*[\d.]*\s*[;,]?\s*(?:url\s*=)?\s*["']?([^"']+)""", re.I)
 
 
@@ -45,7 +43,8 @@ class Reference:
 
     image_url: str
     element: str
-    """`img`, `source`, `object`, `input`, `link` (a link to an image file) or `meta` (og:image)."""
+    """`img`, `source`, `object`, `input`, `embed`, `iframe`, `link` (a link to an image file) or
+    `meta` (og:image)."""
     alt: str | None = None
     title: str | None = None
     caption: str | None = None
@@ -152,7 +151,11 @@ def _keywords(named: list[tuple[str, str]]) -> tuple[str, ...]:
 def _page_language(
     tree: LexborHTMLParser, metas: list[dict[str, str | None]], header: str | None
 ) -> str | None:
-    """Language of what carries no lang attribute: meta http-equiv, else the HTTP header."""
+    """Language of what stands under no lang attribute: meta http-equiv, else the HTTP header."""
+    root = tree.css_first("html")
+    stated = _primary(root.attributes.get("lang")) if root is not None else None
+    if stated:
+        return stated
     for meta in metas:
         if (meta.get("http-equiv") or "").lower() == "content-language" and meta.get("content"):
             return _primary(meta["content"])
@@ -207,89 +210,44 @@ def _references(
     tree: LexborHTMLParser, reader: _Reader, page_language: str | None
 ) -> list[Reference]:
     """Every image of the page's body in document order, with its texts."""
-    nodes = tree.css(_EVENTS)
-    shown = [(node, _shown_urls(node, reader)) for node in nodes if node.tag != "a"]
-    urls_of = {node.mem_id: urls for node, urls in shown if urls}
-    images = [node for node, urls in shown if urls and node.tag != "source"]
-    comments = find_comments(tree) if images else []
-    about = assign_comments(images, comments, _document_order(tree, images, comments))
-    excluded = frozenset(node.mem_id for node, _ in comments)
-    license_of_page = page_license(tree, reader.quietly)
-    on_page = {url for urls in urls_of.values() for url in urls}
+    nodes = tree.css(f"h1,h2,h3,h4,h5,h6,{ELEMENTS}")
+    shown = Shown(tree, [n for n in nodes if not _HEADING.match(n.tag or "")], reader.url)
+    texts = Texts()
+    comments = find_comments(tree, texts) if shown.images else []
+    order = _document_order(tree, shown.images, comments)
+    about = assign_comments(shown.images, comments, order)
+    captions = Captions(tree, texts, shown.images)
+    paragraphs = Paragraphs(texts, frozenset(node.mem_id for node, _ in comments))
+    licences = Licences(tree, reader.quietly)
     outline: list[tuple[int, str]] = []
     found: list[Reference] = []
     for node in nodes:
         if _HEADING.match(node.tag or ""):
-            _enter_heading(outline, node)
+            _enter_heading(outline, node, texts)
             continue
-        urls, element, subject = _event(node, urls_of, on_page, reader)
+        urls, element, subject = shown.event(node)
         if not urls:
             continue
         around = list(ancestors(subject))
-        caption = caption_of(subject, around)
+        caption = captions.of(subject, around)
         shared = Reference(
             "",
             element,
             alt=_alt(subject),
             title=_title_attribute(subject, around),
             caption=caption or None,
-            context=nearest_paragraph(subject, around, caption, excluded) or None,
+            context=paragraphs.nearest(subject, around, caption) or None,
             heading=" > ".join(text for _, text in outline) or None,
             comments=tuple(about.get(subject.mem_id, ())),
             lang=_language([subject, *around], page_language),
-            license=element_license(subject, around, reader.quietly) or license_of_page,
+            license=licences.of(around),
         )
-        found += [_for_url(shared, url) for url in urls]
+        found += [replace(shared, image_url=url) for url in urls]
     return found
 
 
-def _for_url(shared: Reference, url: str) -> Reference:
-    return Reference(url, *(getattr(shared, name) for name in Reference.__slots__[1:]))
-
-
-def _event(
-    node: LexborNode, urls_of: dict[int, list[str]], on_page: set[str], reader: _Reader
-) -> tuple[list[str], str, LexborNode]:
-    """(URLs, kind of element, the element whose texts count) of an image or a link to one."""
-    if node.tag != "a":
-        subject = _picture_image(node) if node.tag == "source" else node
-        return urls_of.get(node.mem_id, []), node.tag or "", subject
-    written = attribute(node, "href")
-    local = written is None or written.lstrip().startswith("#")
-    url = None if local else reader.url(written, "page")
-    if not url or url in on_page or not is_image_file(url):
-        return [], "link", node
-    # A thumbnail that links to its full size lends it the texts.
-    return [url], "link", node.css_first("img") or node
-
-
-def _picture_image(source: LexborNode) -> LexborNode:
-    """The `img` of the `picture` around a `source`."""
-    parent = source.parent
-    image = parent.css_first("img") if parent is not None and parent.tag == "picture" else None
-    return image if image is not None else source
-
-
-def _shown_urls(node: LexborNode, reader: _Reader) -> list[str]:
-    """URLs an element shows an image from: `src`, lazy-load attributes, the best of `srcset`."""
-    attributes = node.attributes
-    written: list[str | None] = []
-    if node.tag == "img":
-        written = [attributes.get("src"), *(attributes.get(name) for name in _LAZY)]
-        written += [best_candidate(attributes.get(name) or "") for name in _LAZY_SETS]
-    elif node.tag == "source":
-        written = [best_candidate(attributes.get(name) or "") for name in _LAZY_SETS]
-    elif node.tag == "object":
-        if (attributes.get("type") or "").strip().lower().startswith("image"):
-            written = [attributes.get("data")]
-    elif node.tag == "input" and (attributes.get("type") or "").strip().lower() == "image":
-        written = [attributes.get("src")]
-    urls = (reader.url(fold(value)) for value in written if value)
-    return list(dict.fromkeys(url for url in urls if url))
-
-
-def _enter_heading(outline: list[tuple[int, str]], node: LexborNode) -> None:
-    level, text = int((node.tag or "h1")[1]), visible_text(node)
+def _enter_heading(outline: list[tuple[int, str]], node: LexborNode, texts: Texts) -> None:
+    level, text = int((node.tag or "h1")[1]), texts.of(node)
     while outline and outline[-1][0] >= level:
         outline.pop()
     if text:
@@ -299,8 +257,6 @@ def _enter_heading(outline: list[tuple[int, str]], node: LexborNode) -> None:
 def _alt(node: LexborNode) -> str | None:
     """The alt text; "" is a statement too (decoration), None is no statement."""
     value = attribute(node, "alt")
-    if value is None and node.tag == "object":
-        return visible_text(node) or None  # its content is its alternative
     return fold(value) if value is not None else None
 
 

@@ -37,8 +37,13 @@ class Gate:
         self.parked = False
 
     def slow_to(self, crawl_delay: float | None) -> None:
-        """Honour a robots.txt Crawl-delay where it is slower than the rate."""
-        if crawl_delay and crawl_delay > self._interval:
+        """Honour a robots.txt Crawl-delay where it is slower than the rate.
+
+        A host that asks for more than the longest wait is left alone: no crawl hangs on it.
+        """
+        if crawl_delay and crawl_delay > self._polite.max_retry_after:
+            self.parked = True
+        elif crawl_delay and crawl_delay > self._interval:
             self._interval, self._burst = crawl_delay, 1
 
     async def turn(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from mmcore.crawl.dom import attribute
+from mmcore.crawl.dom import ancestors, attribute
 
 Resolve = Callable[[str | None], str | None]
 
@@ -18,11 +18,40 @@ _COMMONS = 'a[href*="creativecommons.org/licenses/"],a[href*="creativecommons.or
 _WORKS = frozenset({"figure", "article", "li"})
 
 
-def page_license(tree: LexborHTMLParser, url_of: Resolve) -> str | None:
-    """The licence a page is under: one that stands outside of any single figure."""
-    for node in (*tree.css(_ANYWHERE), *tree.css(_COMMONS)):
-        if not _inside_figure(node):
-            return _target(node, url_of)
+class Licences:
+    """The licences that a page names, and what each speaks for."""
+
+    def __init__(self, tree: LexborHTMLParser, url_of: Resolve) -> None:
+        links = (*tree.css(_ANYWHERE), *tree.css(_COMMONS))
+        self._url_of = url_of
+        self._of_work: dict[int, LexborNode] = {}
+        outside: list[LexborNode] = []
+        for link in links:
+            around = list(ancestors(link))
+            for node in around:
+                if node.tag in _WORKS or "itemscope" in node.attributes:
+                    self._of_work.setdefault(node.mem_id, link)
+            if all(node.tag != "figure" for node in around):
+                outside.append(link)
+        self.of_page = _target(outside[0], url_of) if outside else _stated(tree, url_of)
+        """The licence a page is under: one that stands outside of any single figure."""
+
+    def of(self, around: list[LexborNode]) -> str | None:
+        """The licence inside the figure or article around an image, else the page's.
+
+        around: the image's ancestors, nearest first.
+        """
+        for node in around:
+            link = self._of_work.get(node.mem_id)
+            if link is not None:
+                return _target(link, self._url_of) or self.of_page
+            if node.tag == "figure":
+                break
+        return self.of_page
+
+
+def _stated(tree: LexborHTMLParser, url_of: Resolve) -> str | None:
+    """The licence that the page's JSON-LD names."""
     for document in _json_ld(tree):
         found = document.get("license")
         if isinstance(found, str):
@@ -30,27 +59,6 @@ def page_license(tree: LexborHTMLParser, url_of: Resolve) -> str | None:
         if isinstance(found, dict) and isinstance(found.get("@id") or found.get("url"), str):
             return url_of(found.get("@id") or found.get("url"))
     return None
-
-
-def element_license(image: LexborNode, around: list[LexborNode], url_of: Resolve) -> str | None:
-    """The licence named inside the figure or article around an image."""
-    for node in around:
-        if node.tag in _WORKS or "itemscope" in node.attributes:
-            found = node.css_first(_ANYWHERE) or node.css_first(_COMMONS)
-            if found is not None:
-                return _target(found, url_of)
-        if node.tag == "figure":
-            return None
-    return None
-
-
-def _inside_figure(node: LexborNode) -> bool:
-    parent = node.parent
-    while parent is not None:
-        if parent.tag == "figure":
-            return True
-        parent = parent.parent
-    return False
 
 
 def _target(node: LexborNode, url_of: Resolve) -> str | None:

@@ -79,7 +79,7 @@ class Config(BaseModel):
     attempts: int = Field(4, ge=1, le=10, description="Requests for one URL before giving up.")
     backoff_seconds: float = Field(1.0, ge=0, description="First wait after a failure; it doubles.")
     max_retry_after_seconds: float = Field(
-        120.0, ge=0, description="Longest Retry-After that is waited for."
+        120.0, ge=0, description="Longest Retry-After or Crawl-delay that is waited for."
     )
     park_after: int = Field(
         20, ge=1, description="Failures in a row after which a host is left alone."

@@ -19,6 +19,7 @@ _NO_HOST = re.compile(r"https?://+", re.IGNORECASE)
 _IMAGE_FILE = re.compile(r"\.(png|jpe?g|jpe|jfif|gif|webp|svg|bmp|tiff?|ico|avif)\Z", re.IGNORECASE)
 # MediaWiki describes a picture on a page whose URL ends like the picture: /wiki/File:Cat.jpg
 _WIKI_PAGE = re.compile(r"/[^/]*[A-Za-z]:[^/]*\Z")
+_NUMBER = re.compile(r"\d*\.?\d+(e[+-]?\d+)?", re.IGNORECASE)
 _MAX_LENGTH = 8000
 
 
@@ -35,7 +36,7 @@ def resolve(base: str, reference: str, encoding: str = "utf-8") -> str | None:
     text = reference.strip(_STRIPPED).translate(_NEWLINES)
     if _OTHER_SCHEME.match(text):
         return None
-    if text.startswith("?") or not text:
+    if text.startswith(("?", "#")) or not text:
         return _resolve(base, text, encoding)
     # Only the folder of the base matters, so that the pages of a folder share the cache.
     return _resolve(base[: base.rfind("/", 0, _path_end(base)) + 1] or base, text, encoding)
@@ -178,15 +179,13 @@ def _descriptor_end(value: str, position: int) -> int:
 
 def _density(descriptors: str) -> float:
     for word in descriptors.split():
-        try:
-            if word[-1] in "wx":
-                return float(word[:-1])
-        except ValueError:
-            return 0.0
+        if word[-1] in "wx":
+            return float(word[:-1]) if _NUMBER.fullmatch(word[:-1]) else 0.0
     return 1.0
 
 
 def best_candidate(value: str) -> str | None:
     """The largest picture of a srcset; the first of equals."""
-    candidates = srcset_candidates(value)
+    # What is written into the page itself (a placeholder) is not to be fetched.
+    candidates = [c for c in srcset_candidates(value) if not _OTHER_SCHEME.match(c[0])]
     return max(candidates, key=lambda c: c[1])[0] if candidates else None

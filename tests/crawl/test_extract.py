@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from selectolax.lexbor import LexborHTMLParser
 
+from mmcore.crawl.dom import Texts
 from mmcore.crawl.extract import Page, Reference, extract_page
 
 URL = "http://example.org/docs/page.html"
@@ -46,18 +48,28 @@ def test_an_empty_alt_is_a_statement_and_a_missing_one_is_none() -> None:
 
 def test_every_way_to_show_an_image_is_seen() -> None:
     page = read(
-        """<img src="a.png"><img src="data:image/gif;base64,R0" data-src="lazy.png">
+        """<img src="a.png"><img src="data:image/gif;base64,R0" data-src="lazy.png"><img src="#">
         <img src="s.png" srcset="s.png 300w, large.png 900w">
         <picture><source srcset="p.webp 1x, p2.webp 2x"><img src="p.png" alt="P"></picture>
         <object type="image/svg+xml" data="o.svg">A drawing</object>
         <input type="image" src="button.gif" alt="Go"><object data="x.pdf"></object>
-        <noscript><img src="ns.png"></noscript>"""
+        <noscript><img src="ns.png"></noscript><iframe src="dot.svg"></iframe>
+        <iframe src="page.html"></iframe><embed src="e.svg"><embed src="film.swf">
+        <amp-img src="amp.jpg" alt="On a phone"></amp-img>"""
     )
-    names = ["a", "lazy", "s", "large", "p2.webp", "p", "o.svg", "button.gif", "ns"]
+    names = ["a", "lazy", "s", "large", "p2.webp", "p", "o.svg", "button.gif", "ns", "dot.svg"]
+    names += ["e.svg", "amp.jpg"]
     assert urls(page) == [f"docs/{n if '.' in n else n + '.png'}" for n in names]
     by_url = {r.image_url.rsplit("/")[-1]: r for r in page.references}
     assert by_url["p2.webp"].alt == "P", "a source speaks through the img of its picture"
-    assert by_url["o.svg"].alt == "A drawing"
+    assert (by_url["amp.jpg"].element, by_url["amp.jpg"].alt) == ("img", "On a phone")
+
+
+def test_what_an_object_shows_instead_is_its_context_and_no_alt_text() -> None:
+    page = read("""<p>A paragraph of the page beside the drawing.</p><div class="graphviz">
+        <object data="o.svg" type="image/svg+xml" class="graphviz">
+        <p class="warning">digraph { a -> b }</p></object></div>""")
+    assert (only(page).alt, only(page).context) == (None, "digraph { a -> b }")
 
 
 def test_a_link_to_a_full_size_image_lends_the_thumbnails_texts() -> None:
@@ -70,6 +82,22 @@ def test_a_link_to_a_full_size_image_lends_the_thumbnails_texts() -> None:
     full, thumb = page.references[:2]
     assert (full.element, full.alt, full.caption) == ("link", thumb.alt, thumb.caption)
     assert page.links == ()
+
+
+def test_the_upload_behind_a_wordpress_thumbnail_is_an_image_of_the_page() -> None:
+    page = read(
+        """<div class="tiled-gallery-item"><a href="/?attachment_id=7"><img alt="Fox"
+        data-orig-file="/up/fox.jpg" src="/up/fox.jpg?w=300"
+        data-image-caption="&lt;p&gt;Fox at &lt;i&gt;dusk&lt;/i&gt;&lt;/p&gt;"></a></div>"""
+    )
+    assert urls(page) == ["up/fox.jpg?w=300", "up/fox.jpg"]
+    assert {(r.alt, r.caption) for r in page.references} == {("Fox", "Fox at dusk")}
+
+
+def test_the_areas_of_an_image_map_may_lead_to_images() -> None:
+    page = read('<img src=a.png usemap="#m"><map name=m><area href="b.png" alt="Part B"></map>')
+    assert urls(page) == ["docs/a.png", "docs/b.png"]
+    assert (page.references[1].element, page.references[1].alt) == ("link", "Part B")
 
 
 def test_og_image_counts_where_the_page_does_not_show_it() -> None:
@@ -107,6 +135,30 @@ CAPTIONS = {
         <figcaption class="wp-element-caption">The caption</figcaption></figure>""",
     "blogger": """<table class="tr-caption-container"><tr><td><img src=a.png></td></tr>
         <tr><td class="tr-caption">The caption</td></tr></table>""",
+    "docbook viewport": """<div class="mediaobject"><table border="0" summary="manufactured viewport
+        for HTML img" width="480"><tr><td><img src=a.png></td></tr></table>
+        <div class="caption"><p>The caption</p></div></div>""",
+    "docbook viewport in a figure": """<div class="figure"><p class="title"><b>The caption</b></p>
+        <div class="figure-contents"><div class="screenshot"><div class="mediaobject"><table
+        summary="manufactured viewport for HTML img"><tr><td><img src=a.png></td></tr></table>
+        </div></div></div></div>""",
+    "doxygen graph": """<div class="dotgraph"><img src=a.png usemap="#g"><div class="caption">
+        The caption</div></div>""",
+    "texinfo": """<div class="float"><span id="f"></span><div align="center"><img src=a.png></div>
+        <div class="float-caption"><p>The caption</p></div></div>""",
+    "sphinx gallery 0.11": """<div class="sphx-glr-thumbcontainer"><img src=a.png>
+        <p><a href="x.html">x</a></p><div
+        class="sphx-glr-thumbnail-title">The caption</div></div>""",
+    "mediawiki figure": """<figure class="mw-default-size" typeof="mw:File/Thumb"><a
+        href="/wiki/File:A.png" class="mw-file-description"><img src=a.png class="mw-file-element"
+        srcset="//example.org/docs/a.png 1.5x"></a><figcaption>The caption</figcaption></figure>""",
+    "mediawiki new gallery": """<li class="gallerybox"><div class="thumb"><span
+        typeof="mw:File"><a><img src=a.png></a></span></div>
+        <div class="gallerytext">The caption</div></li>""",
+    "jetpack": """<div class="tiled-gallery-item"><img src=a.png>
+        <div class="tiled-gallery-caption">The caption</div></div>""",
+    "layout table": """<table><tr><td><img src=a.png></td></tr>
+        <tr><td><p class="caption">The caption</p></td></tr></table>""",
     "latex2html": """<table><caption>The caption</caption>
         <tr><td><img src=a.png></td></tr></table>""",
 }  # fmt: skip
@@ -124,6 +176,39 @@ def test_the_caption_of_another_figure_is_not_taken() -> None:
         <table><caption>Numbers</caption><tr><td><img src=c.png><td><img src=d.png></table>"""
     )
     assert [r.caption for r in page.references] == ["First", None, None, None]
+
+
+def test_each_picture_of_a_group_has_its_own_caption_or_the_groups() -> None:
+    gallery = read(
+        """<figure class="wp-block-gallery"><figure class="wp-block-image"><img src=a.png>
+        <figcaption>A</figcaption></figure><figure class="wp-block-image"><img src=b.png></figure>
+        <figcaption class="blocks-gallery-caption">All of them</figcaption></figure>"""
+    )
+    assert [r.caption for r in gallery.references] == ["A", "All of them"]
+    multiple = read(
+        """<div class="thumb tmulti"><div class="thumbinner multiimageinner"><div class="trow">
+        <div class="tsingle"><div class="thumbimage"><img src=a.png></div><div
+        class="thumbcaption">A</div></div><div class="tsingle"><div class="thumbimage"><img
+        src=b.png></div><div class="thumbcaption">B <img src=flag.png></div></div></div>
+        </div></div>"""
+    )
+    assert [r.caption for r in multiple.references] == ["A", "B", None]
+    side_by_side = read(
+        """<table><tr><td><img src=a.png><td>Words beside them<td><img src=b.png></tr>
+        <tr><td><p class="caption">A</p><td><p class="caption">B</p></tr></table>"""
+    )
+    assert [r.caption for r in side_by_side.references] == ["A", "B"]
+
+
+def test_the_caption_of_a_table_of_data_is_not_a_pictures() -> None:
+    page = read(
+        """<table class="tableblock"><caption class="title">Table 1. Buttons</caption>
+        <tr><td><span class="image"><img src=a.png></span></td><td>Opens a file</td></tr></table>"""
+    )
+    assert only(page).caption is None
+    note = """<div class="admonitionblock note"><table><tr><td class="icon"><div class="title">Note
+        </div></td><td class="content">Press <img src=a.png></td></tr></table></div>"""
+    assert only(read(note)).caption is None
 
 
 def test_the_nearest_paragraph_stands_around_before_or_after_the_image() -> None:
@@ -232,6 +317,38 @@ def test_broken_html_still_gives_its_images() -> None:
     assert "http://example.org/docs/c.png" in {r.image_url for r in page.references}
     for nonsense in ("", "\x00\x01", "<<<<>>>>", "<img src=", "<" * 5000, "<div>" * 3000):
         extract_page(nonsense, URL)
+
+
+SLOW = {
+    "nested figures": "<div class=figure><img src=a.png>",
+    "nested headings": "<h1><div>x<img src=a.png>",
+    "nested tables": "<table><tr><td><img src=a.png>",
+    "nested comments": "<div class=comment>c<img src=a.png>",
+    "nested articles": "<article><img src=a.png><a rel=license href=/l>",
+    "one paragraph": "<img src=a.png> and these words ",
+    "comments": "<div class=comment>c</div><img src=a.png>",
+}
+
+
+@pytest.mark.parametrize("shape", SLOW)
+def test_a_page_made_to_be_slow_gives_its_images_all_the_same(shape: str) -> None:
+    page = extract_page("<p>" * (shape == "one paragraph") + SLOW[shape] * 1_500, URL)
+    assert len(page.references) == 1_500
+
+
+def test_the_texts_of_a_page_end_where_they_cost_too_much() -> None:
+    tree = LexborHTMLParser("<p>" + "<i>word</i>" * 5_000 + "<p>next")
+    texts = Texts()
+    long, short = tree.css("p")
+    assert 100 < texts.of(long).count("word") < 5_000
+    while texts.of(long):
+        pass
+    assert texts.of(short) == ""
+
+
+def test_the_pages_language_holds_however_deep_an_image_stands() -> None:
+    html = f"<html lang=de><body>{'<div>' * 500}<img src=a.png>"
+    assert only(extract_page(html, URL)).lang == "de"
 
 
 def test_directives_of_the_page_hold_for_the_agent_named() -> None:

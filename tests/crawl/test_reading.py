@@ -10,6 +10,7 @@ import pytest
 from mmcore.crawl.address import DnsError, PinnedResolver, PrivateAddress, is_refused
 from mmcore.crawl.charset import decode_page
 from mmcore.crawl.consent import ConsentPolicy, header_directives, meta_directives
+from mmcore.crawl.gate import Gate, Politeness
 from mmcore.crawl.redirects import follow
 from mmcore.crawl.robots import RobotsFile, parse_robots
 from mmcore.crawl.sniff import image_type, looks_like_html, sniff_image
@@ -47,6 +48,40 @@ def test_an_undeclared_legacy_charset_is_recognised() -> None:
     assert decode_page(RUSSIAN.encode("cp1251"))[0] == RUSSIAN
 
 
+@pytest.mark.parametrize("label", ["rot13", "hex", "idna", "undefined", "utf-7", "unicode_escape"])
+def test_a_charset_the_web_does_not_have_is_not_believed(label: str) -> None:
+    assert decode_page(GERMAN.encode(), f"text/html; charset={label}") == (GERMAN, "utf-8")
+    assert decode_page(f"<meta charset={label}>{GERMAN}".encode())[1] == "utf-8"
+
+
+def test_a_charset_in_a_comment_or_of_no_use_is_passed_over() -> None:
+    head = b"<!-- <meta charset=koi8-r> --><meta charset=x-nonsense><meta charset=windows-1252>"
+    assert decode_page(head + GERMAN.encode("cp1252"))[1] == "cp1252"
+
+
+def test_encodings_that_look_like_ascii_or_have_no_bom_are_recognised() -> None:
+    japanese = "<p>日本語のページです</p>"
+    assert decode_page(japanese.encode("iso2022_jp")) == (japanese, "iso2022_jp")
+    for codec in ("utf-16-le", "utf-16-be"):
+        assert decode_page(GERMAN.encode(codec)) == (GERMAN, codec)
+
+
+def test_a_date_in_a_header_does_not_hide_the_directive_after_it() -> None:
+    value = "unavailable_after: Wed, 03 Dec 2025 10:00:00 GMT, noai"
+    assert ConsentPolicy().refusal(header_directives([value], "mmcorebot")) == "noai"
+    other = f"otherbot: {value}"
+    assert ConsentPolicy().refusal(header_directives([other], "mmcorebot")) is None
+
+
+def test_directives_with_blanks_between_them_count() -> None:
+    assert ConsentPolicy().refusal(meta_directives([("robots", "noindex nofollow")], "m")) == (
+        "noindex"
+    )
+    assert ConsentPolicy().refusal(header_directives(["nofollow noai"], "m")) == "noai"
+    valued = meta_directives([("robots", "max-image-preview: none")], "m")
+    assert ConsentPolicy().refusal(valued) is None
+
+
 def test_a_header_may_speak_to_one_crawler_only() -> None:
     other = header_directives(["otherbot: noindex, noai"], "mmcorebot")
     assert ConsentPolicy().refusal(other) is None
@@ -68,6 +103,31 @@ def test_meta_robots_may_speak_to_one_crawler_only() -> None:
         == "noai"
     )
     assert meta_directives([("robots", "none")], "mmcorebot") >= {"noindex", "nofollow"}
+
+
+@pytest.mark.parametrize(
+    ("body", "allowed"),
+    [
+        (b"\xef\xbb\xbfUser-agent: *\nDisallow: /a", False),
+        (b"User-agent: mmcorebot/1.0\nDisallow: /a", False),
+        (b"User-agent: mmcore\nDisallow: /a", True),
+        (b"User-agent: x\rUser-agent: MMcoreBot # ours\rDisallow: /a", False),
+        (b"User-agent: mmcorebot\nDisallow: /b\n\nUser-agent: *\nDisallow: /a", True),
+    ],
+)
+def test_a_group_of_robots_txt_holds_for_the_product_token_it_names(
+    body: bytes, allowed: bool
+) -> None:
+    robots = parse_robots(RobotsFile("ok", 200, body))
+    assert robots.allows("http://h/a", "mmcorebot") is allowed
+
+
+def test_a_host_that_asks_for_a_day_between_requests_is_left_alone() -> None:
+    gate = Gate(Politeness(max_retry_after=120.0), "h")
+    gate.slow_to(120.0)
+    assert not gate.parked
+    gate.slow_to(86_400.0)
+    assert gate.parked
 
 
 RULES = b"User-agent: *\nDisallow: /private/\nAllow: /private/press/\nCrawl-delay: 2\n"

@@ -87,3 +87,13 @@ def test_a_wiki_page_about_a_picture_is_a_page() -> None:
     assert is_image_file("http://example.org/a/Cat.JPG?x=1")
     assert not is_image_file("http://example.org/wiki/File:Cat.jpg")
     assert not is_image_file("http://example.org/cat.html")
+
+
+def test_a_placeholder_or_a_density_that_is_no_number_is_never_the_best_candidate() -> None:
+    assert best_candidate("data:image/gif;base64,R0lGOD 9x, a.png 1x") == "a.png"
+    assert best_candidate("a.png nanx, b.png infx, c.png 2x") == "c.png"
+    assert best_candidate("data:image/gif;base64,R0lGOD") is None
+
+
+def test_a_bare_fragment_is_the_page_itself() -> None:
+    assert resolve("http://h/a/b.html?q", "#top") == "http://h/a/b.html?q"
