@@ -32,6 +32,8 @@ _NORMALIZERS: dict[str, list[Any]] = {
     "none": [],
 }
 _SCORE_DIGITS = 4
+# the library scores the bytes that a corpus lacks from the lowest score upwards, in steps of 0.0001
+_LACKING = 0.0001 * (len(ALPHABET) + 1)
 
 
 class TokenizerSettings(BaseModel):
@@ -134,9 +136,13 @@ def _settled(written: str) -> str:
     body: dict[str, Any] = json.loads(written)
     vocabulary = body["model"]["vocab"]
     first, rest = vocabulary[: len(SPECIAL_TOKENS)], vocabulary[len(SPECIAL_TOKENS) :]
-    rounded = {piece: round(score, _SCORE_DIGITS) for piece, score in rest}
-    lowest = min((score for piece, score in rounded.items() if len(piece) > 1), default=0.0)
-    scores = {p: s if s >= lowest else round(lowest - 1, _SCORE_DIGITS) for p, s in rounded.items()}
+    lowest = round(min(score for _, score in rest), _SCORE_DIGITS)
+    scores = {
+        piece: lowest
+        if len(piece) == 1 and score < lowest + _LACKING
+        else round(score, _SCORE_DIGITS)
+        for piece, score in rest
+    }
     ordered = sorted(scores, key=lambda piece: (-scores[piece], piece))
     body["model"]["vocab"] = [*first, *([piece, scores[piece]] for piece in ordered)]
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))

@@ -85,6 +85,17 @@ def test_readers_of_the_old_dataset_are_not_disturbed_by_a_new_one(lake: Lake) -
     assert old.read()["value"].to_pylist() == [1, 2]
 
 
+def test_a_version_is_found_by_its_digest_until_it_is_swept(lake: Lake) -> None:
+    first, second = commit(lake, [1, 2]), commit(lake, [1, 3])
+    assert lake.version("numbers", DAY, first.digest).read()["value"].to_pylist() == [1, 2]
+    assert lake.version("numbers", DAY, second.digest[:16]).digest == second.digest
+    with pytest.raises(UserError, match="no version 0000"):
+        lake.version("numbers", DAY, "0" * 64)
+    lake.sweep("numbers", DAY)
+    with pytest.raises(UserError, match="swept"):
+        lake.version("numbers", DAY, first.digest)
+
+
 def test_sweep_removes_what_killed_writers_left(lake: Lake) -> None:
     kept = commit(lake, [1, 2])
     lake.writer("numbers", DAY).write_table(0, pa.table({"value": [9]}))
