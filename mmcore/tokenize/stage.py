@@ -6,13 +6,15 @@ import hashlib
 import os
 from collections import Counter
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import Field
+from tokenizers import Tokenizer
 
 from mmcore.errors import UserError
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
@@ -129,7 +131,9 @@ def run(lake: Lake, day: str, config: Config) -> Dataset:
     if done is not None:
         return done
     writer = lake.writer("tokenized", day)
-    encode = partial(_encode_part, deduplicated=deduplicated, tokenizer=tokenizer, writer=writer)
+    encode = partial(
+        _encode_part, lake=lake, deduplicated=deduplicated, digest=tokenizer.digest, writer=writer
+    )
     items = list(range(len(deduplicated.parts)))
     results = map_parts(encode, items, description="tokenized", unit="captions")
     trained = load_statistics(tokenizer.read_file(STATISTICS_FILE)).languages
@@ -191,26 +195,44 @@ def _sample(corpus: list[Dataset], settings: SampleSettings) -> pa.Table:
 # --- the ids --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Tools:
+    """A tokenizer and what is known of each of its tokens: arrays [vocabulary]."""
+
+    library: Tokenizer
+    idf: NDArray[np.float64]
+    fallback: NDArray[np.bool_]
+    unseen: NDArray[np.bool_]
+
+
+@lru_cache(maxsize=1)
+def _tools(lake: Lake, digest: str) -> _Tools:
+    """Loaded once in a worker process, however many parts it gets."""
+    tokenizer = lake.version("tokenizer", None, digest)
+    library = load_tokenizer(tokenizer.read_file(TOKENIZER_FILE))
+    statistics = load_statistics(tokenizer.read_file(STATISTICS_FILE))
+    return _Tools(library, statistics.idf, fallback_tokens(library), statistics.unseen)
+
+
 def _encode_part(
-    index: int, deduplicated: Dataset, tokenizer: Dataset, writer: DatasetWriter
+    index: int, lake: Lake, deduplicated: Dataset, digest: str, writer: DatasetWriter
 ) -> _Tokenized:
     """Ray task: the captions of one part with their ids."""
     # one task has one CPU; the library would start a thread on every core of the machine
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    library = load_tokenizer(tokenizer.read_file(TOKENIZER_FILE))
-    statistics = load_statistics(tokenizer.read_file(STATISTICS_FILE))
+    tools = _tools(lake, digest)
     table = flatten_captions(deduplicated.read_part(index, COLUMNS))
     texts, langs = (table[name].combine_chunks() for name in ("text", "lang"))
-    encoded = encode_texts(library, texts)
+    encoded = encode_texts(tools.library, texts)
     columns = {
         "ids": _list_array(encoded),
         "n_tokens": pa.array(encoded.lengths, pa.int32()),
-        "specificity": pa.array(mean_specificity(encoded, statistics.idf), pa.float64()),
-        "tokenizer": pa.repeat(tokenizer.digest, table.num_rows),
+        "specificity": pa.array(mean_specificity(encoded, tools.idf), pa.float64()),
+        "tokenizer": pa.repeat(digest, table.num_rows),
     }
-    fits = measure_fit(encoded, texts, langs, fallback_tokens(library), statistics.unseen)
     for name, column in columns.items():
         table = table.append_column(name, column)
+    fits = measure_fit(encoded, texts, langs, tools.fallback, tools.unseen)
     images = len(table["sha256"].unique())
     part = writer.write_table(index, table)
     return _Tokenized(part, table.num_rows, len(encoded.ids), images, fits)

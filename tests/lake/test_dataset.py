@@ -232,3 +232,13 @@ def test_images_are_stored_as_they_are_and_texts_of_any_depth_compressed() -> No
     }
     assert "RLE_DICTIONARY" in stored["keywords.list.element"].encodings
     assert "RLE_DICTIONARY" not in stored["image"].encodings
+
+
+def test_token_ids_are_stored_with_high_and_low_bytes_apart() -> None:
+    ids = pa.array([[5, 300, 5], [], [65_535]] * 50, pa.list_(pa.uint16()))
+    table = pa.table({"ids": ids, "text": ["a", "b", "c"] * 50})
+    data = parquet_bytes(table)
+    assert pq.read_table(io.BytesIO(data)).equals(table)
+    group = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0)
+    assert "BYTE_STREAM_SPLIT" in group.column(0).encodings
+    assert "RLE_DICTIONARY" in group.column(1).encodings
