@@ -43,6 +43,7 @@ SCHEMA = pa.schema([("text", pa.string()), ("ids", pa.list_(pa.uint16()))])
 
 def prepare(folder: Path, captions: Captions, count: int, kind: str, vocabulary: int) -> None:
     """texts.parquet, a lake with `deduplicated` and the tokenizer; and a lake of 8 rows."""
+    from benchmarks.data.inputs import write_deduplicated
     from mmcore.lake import Lake
 
     with pq.ParquetWriter(folder / "texts.parquet", pa.schema([("text", pa.string())])) as file:
@@ -63,36 +64,6 @@ def _texts(captions: Captions, count: int, kind: str) -> Iterator[pa.Array]:
             codes = pa.array([f"AB-{1234567 + 7919 * (start + i)}" for i in range(len(texts))])
             texts = pc.binary_join_element_wise(texts, codes, " ")
         yield pc.replace_substring(texts, " ", "") if kind == "unspaced" else texts
-
-
-def write_deduplicated(lake, texts: Iterator[pa.Array]) -> None:  # type: ignore[no-untyped-def]
-    """`deduplicated@DAY` with one caption an image."""
-    from mmcore.dedup.stage import DEDUPLICATED
-
-    writer, parts, start = lake.writer("deduplicated", DAY), [], 0
-    for number, column in enumerate(texts):
-        names = pa.array([f"{start + i:064x}" for i in range(len(column))])
-        start += len(column)
-        fields = {"text": column, "count": pa.repeat(1, len(column))}
-        for name, value in (("lang", "en"), ("role", "alt"), ("page_url", "http://127.0.0.1/")):
-            fields[name] = pa.repeat(value, len(column))
-        kind = DEDUPLICATED.field("captions").type.value_type
-        captions = pa.StructArray.from_arrays(
-            [fields[f.name].cast(f.type) for f in kind], fields=list(kind)
-        )
-        one_each = pa.array(range(len(column) + 1), pa.int32())
-        known = {
-            "sha256": names,
-            "cluster": names,
-            "kept": pa.repeat(True, len(column)),
-            "captions": pa.ListArray.from_arrays(one_each, captions),
-        }
-        columns = [
-            known[f.name].cast(f.type) if f.name in known else pa.nulls(len(column), f.type)
-            for f in DEDUPLICATED
-        ]
-        parts.append(writer.write_table(number, pa.table(columns, schema=DEDUPLICATED)))
-    writer.commit(parts, [], {})
 
 
 def write_tokenizer(lake, texts: list[str], vocabulary: int) -> None:  # type: ignore[no-untyped-def]

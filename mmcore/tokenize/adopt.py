@@ -116,7 +116,7 @@ def _rewritten(
         if model.get("unk_token") in ours:
             model["unk_token"] = ours[model["unk_token"]]
     special = [_added_token(number, token) for number, token in enumerate(SPECIAL_TOKENS)]
-    front = set(order) - set(list(order)[MASK + 1 :])
+    front = {renamed.get(token, token) for token in SPECIAL_TOKENS}
     others = [
         entry | {"id": order[entry["content"]]}
         for entry in body["added_tokens"]
