@@ -114,7 +114,10 @@ def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
         for source in recipe.sources
     ]
     gold = str(folder / recipe.gold) if recipe.gold else None
-    return recipe.model_copy(update={"sources": sources, "gold": gold})
+    tokenize = recipe.tokenize
+    if tokenize.file:
+        tokenize = tokenize.model_copy(update={"file": str(folder / tokenize.file)})
+    return recipe.model_copy(update={"sources": sources, "gold": gold, "tokenize": tokenize})
 
 
 def _problem(error: Exception) -> str:

@@ -60,8 +60,10 @@ def test_an_unknown_preset_lists_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
-    recipe = load(tmp_path, "sources: [{kind: folder, path: photos}]\ngold: gold.jsonl")
+    text = "sources: [{kind: folder, path: photos}]\ngold: gold.jsonl\ntokenize: {file: t.json}"
+    recipe = load(tmp_path, text)
     assert recipe.sources[0].path == str(tmp_path / "photos")
+    assert recipe.tokenize.file == str(tmp_path / "t.json")
     assert recipe.gold == str(tmp_path / "gold.jsonl")
 
 

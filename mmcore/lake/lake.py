@@ -9,7 +9,7 @@ from typing import Any
 
 from mmcore.errors import UserError
 from mmcore.lake.dataset import Dataset, DatasetWriter, base_key, read_current
-from mmcore.lake.manifest import Format, Parent, input_fingerprint, label
+from mmcore.lake.manifest import Format, Manifest, Parent, input_fingerprint, label
 from mmcore.lake.storage import Storage, open_storage
 from mmcore.lake.version import code_version
 
@@ -42,6 +42,22 @@ class Lake:
                 f"makes it first (partitions of {name} that exist: {known})."
             )
         return found
+
+    def version(self, name: str, partition: str | None, digest: str) -> Dataset:
+        """A dataset as it was committed under `digest` (at least 16 hex digits of it), also where
+        a later commit took its place; UserError where there is none or its parts were swept."""
+        _check(name, partition)
+        storage, folder = self.storage, f"{base_key(name, partition)}/manifests"
+        for key in storage.keys(folder):
+            if key.rsplit("/", 1)[1].startswith(digest[:16]):
+                found = Dataset(storage, Manifest.model_validate_json(storage.read(key)))
+                parts = [f"{found.manifest.folder}/{part.file}" for part in found.parts]
+                if found.digest.startswith(digest) and all(map(storage.exists, parts)):
+                    return found
+        raise UserError(
+            f"There is no version {digest[:16]} of {label(name, partition)} in {self.root}: "
+            "its digest is another, or its files were swept."
+        )
 
     def partitions(self, name: str) -> list[str]:
         """Committed partitions of a dataset, sorted; empty for an unpartitioned one."""

