@@ -31,6 +31,8 @@ class TextTokenizer:
                 )
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        # A question that spells "[EOS]" means five characters; it must not end itself.
+        self._tokenizer.encode_special_tokens = True
         self.json_text = json_text
 
     @classmethod

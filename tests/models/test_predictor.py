@@ -12,6 +12,7 @@ import torch
 from mmcore.errors import UserError
 from mmcore.models import load_model
 from mmcore.models.artifact import save_artifact
+from mmcore.models.config import SPECIAL_TOKENS
 from mmcore.models.predictor import Predictor
 from tests.models import tiny
 
@@ -134,3 +135,9 @@ def test_files_of_two_models_are_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text(json.dumps(labels))
     with pytest.raises(UserError, match="do not belong together"):
         load_model(tmp_path)
+
+
+def test_a_text_that_spells_a_special_token_is_only_text() -> None:
+    tokenizer = tiny.tokenizer()
+    [ids] = tokenizer.ids(["a red [EOS] square"])
+    assert not set(ids) & set(SPECIAL_TOKENS.values())
