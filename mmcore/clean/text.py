@@ -77,9 +77,9 @@ def repair(texts: pa.Array) -> pa.Array:
 
     The result is NFC. Nulls stay null.
     """
-    texts = _on_rows(texts, pc.match_substring_regex(texts, _ENTITY), _unescape)
+    texts = on_rows(texts, pc.match_substring_regex(texts, _ENTITY), _unescape)
     texts = pc.replace_substring_regex(texts, _TAG, " ")
-    texts = _on_rows(texts, pc.invert(pc.string_is_ascii(texts)), ftfy.fix_text)
+    texts = on_rows(texts, pc.invert(pc.string_is_ascii(texts)), ftfy.fix_text)
     texts = pc.replace_substring_regex(texts, _INVISIBLE, "")
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, _SPACE, " "))
 
@@ -115,7 +115,7 @@ def _unescape(text: str) -> str:
     return html.unescape(html.unescape(text))
 
 
-def _on_rows(texts: pa.Array, mask: pa.Array, function: Callable[[str], str]) -> pa.Array:
+def on_rows(texts: pa.Array, mask: pa.Array, function: Callable[[str], str]) -> pa.Array:
     """Apply a Python function to the rows where `mask` holds."""
     mask = pc.fill_null(mask, False)
     if not pc.any(mask).as_py():
