@@ -1,8 +1,8 @@
 """The language classifier of py3langid, applied to a whole column at once.
 
-A multinomial naive Bayes over byte n-grams that a finite automaton finds (Lui and Baldwin, langid.py,
-ACL 2012). The library walks the automaton in Python, a text at a time; here all texts of a batch take
-a step together. Tables and arithmetic are the library's: tests compare the two on the same texts.
+A multinomial naive Bayes over byte n-grams that a finite automaton finds (Lui and Baldwin,
+langid.py, ACL 2012). The library walks the automaton in Python, a text at a time; here all texts of
+a batch take a step together. Tables and arithmetic are the library's: tests compare the two.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def known_languages() -> frozenset[str]:
 def _encode(texts: pa.Array) -> pa.Array:
     """NFC, and small letters where a text is all capitals, as the library prepares its input.
 
-    Not Arrow's own functions: its NFC decomposes (pyarrow 25), and its lower case of the final sigma
-    and of İ is not Python's. Only texts that need it are touched.
+    Not Arrow's own functions: its NFC decomposes (pyarrow 25), and its lower case of the final
+    sigma and of İ is not Python's. Only texts that need it are touched.
     """
     texts = pc.fill_null(texts, "")
     beyond = pc.invert(pc.string_is_ascii(texts))
@@ -74,7 +74,7 @@ def _encode(texts: pa.Array) -> pa.Array:
 
 
 def _batch(model: _Model, data: npt.NDArray[np.uint8], bounds: Ints) -> Floats:
-    """Probabilities [n, languages] of texts given as bytes; text i is data[bounds[i]:bounds[i+1]]."""
+    """Probabilities [n, languages] of texts as bytes; text i is data[bounds[i]:bounds[i+1]]."""
     n = len(bounds) - 1
     text, feature, count = _features(model, data, bounds)
     scores = np.zeros((n, len(model.prior)), np.float32)

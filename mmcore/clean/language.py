@@ -53,8 +53,8 @@ _PAGE_CONFIDENCE = 0.6  # of a page's word where the classifier knows nothing
 _PAGE_WEIGHT = 10.0  # how much likelier a page's declared language is than any other
 
 
-class LanguageRules(BaseModel):
-    """When a language is named."""
+class LanguageChoice(BaseModel):
+    """What the classifier may answer."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,6 +63,11 @@ class LanguageRules(BaseModel):
         min_length=1,
         description="Languages told apart (ISO 639-1); null: all that the classifier knows.",
     )
+
+
+class LanguageRules(LanguageChoice):
+    """When a language is named."""
+
     min_language_letters: int = Field(
         default=20,
         ge=1,
@@ -73,9 +78,7 @@ class LanguageRules(BaseModel):
     )
 
 
-def guess(
-    texts: pa.Array, page_langs: pa.Array, languages: tuple[str, ...] | None
-) -> pa.Table:
+def guess(texts: pa.Array, page_langs: pa.Array, languages: tuple[str, ...] | None) -> pa.Table:
     """What speaks for a language, before anything is decided; one row per text.
 
     `letters` (int32); `script` (string, the commonest, null without letters); `guess` (string) and
@@ -155,15 +158,13 @@ def _classify(
     places = np.array([column.get(page, -1) for page in pages], np.intp)
     rows = np.flatnonzero(places >= 0)
     chances[rows, places[rows]] *= _PAGE_WEIGHT
-    # Of equal chances the last: a text without evidence is everyone's, and decided by the threshold.
+    # Of equal chances the last: without evidence the threshold decides.
     best = chances.shape[1] - 1 - np.argmax(chances[:, ::-1], axis=1)
     share = chances[np.arange(len(best)), best] / chances.sum(axis=1)
     return np.array(names, object)[best], share.astype(np.float32)
 
 
-def _fits(
-    pages: npt.NDArray[np.object_], scripts: npt.NDArray[np.intp]
-) -> npt.NDArray[np.bool_]:
+def _fits(pages: npt.NDArray[np.object_], scripts: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
     """Whether the page's language is known and writes the text's script."""
     names, inverse = np.unique(np.array([p or "" for p in pages], str), return_inverse=True)
     writes = np.array(

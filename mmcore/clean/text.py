@@ -85,20 +85,29 @@ def repair(texts: pa.Array) -> pa.Array:
 
 
 def measure(texts: pa.Array) -> pa.Table:
-    """Attributes of repaired texts without nulls, one row each: `chars, bytes, words` (int32),
-    `letter_share, repetition, word_share` (float32), `file_name, boilerplate` (bool)."""
+    """Attributes of repaired texts without nulls, one row each.
+
+    `chars, bytes, words` (int32); of the visible characters `letter_share, digit_share`, of the
+    letters `capital_share`; `repetition, word_share, word_repetition` as `_repetition` says
+    (float32); `longest_run` (int32, of one character); `file_name, boilerplate` (bool).
+    """
     visible = pc.replace_substring_regex(without_placeholders(texts), r"[\s\pZ]+", "")
     letters = pc.count_substring_regex(visible, r"[\pL\pM]")
-    share = pc.divide(pc.cast(letters, pa.float32()), pc.cast(_at_least_one(visible), pa.float32()))
-    repetition, word_share = _repetition(texts)
+    digits = pc.count_substring_regex(visible, r"\p{Nd}")
+    capitals = pc.count_substring_regex(visible, r"\p{Lu}")
+    repetition, word_share, word_repetition = _repetition(texts)
     return pa.table(
         {
             "chars": pc.utf8_length(texts),
             "bytes": pc.binary_length(texts),
             "words": pc.count_substring_regex(texts, r"\S+"),
-            "letter_share": share,
+            "letter_share": _share(letters, pc.utf8_length(visible)),
+            "digit_share": _share(digits, pc.utf8_length(visible)),
+            "capital_share": _share(capitals, letters),
             "repetition": pa.array(repetition),
             "word_share": pa.array(word_share),
+            "word_repetition": pa.array(word_repetition),
+            "longest_run": pa.array(_longest_run(texts)),
             "file_name": pc.match_substring_regex(texts, _FILE_NAME),
             "boilerplate": pc.match_substring_regex(texts, _BOILERPLATE),
         }
@@ -124,13 +133,15 @@ def on_rows(texts: pa.Array, mask: pa.Array, function: Callable[[str], str]) -> 
     return pc.replace_with_mask(texts, mask, pa.array(mended, texts.type))
 
 
-def _at_least_one(texts: pa.Array) -> pa.Array:
-    return pc.max_element_wise(pc.utf8_length(texts), pa.scalar(1, pa.int32()))
+def _share(some: pa.Array, of: pa.Array) -> pa.Array:
+    whole = pc.max_element_wise(of, pa.scalar(1, pa.int32()))
+    return pc.divide(pc.cast(some, pa.float32()), pc.cast(whole, pa.float32()))
 
 
-def _repetition(texts: pa.Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Per text: the share of word triples seen before in it (0 under 8 words), and the share of
-    the commonest word of 4 or more letters among such words (0 under 6 of them)."""
+def _repetition(texts: pa.Array) -> tuple[npt.NDArray[np.float32], ...]:
+    """Per text: the share of word triples seen before in it (0 under 8 words), the share of the
+    commonest word of 4 or more letters among such words (0 under 6 of them), and the share of words
+    seen before in it."""
     n = len(texts)
     words = pc.split_pattern_regex(pc.utf8_lower(texts), r"[^\pL\pM\pN]+")
     row = pc.list_parent_indices(words).to_numpy().astype(np.int64)
@@ -138,7 +149,39 @@ def _repetition(texts: pa.Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
     length = pc.utf8_length(flat).to_numpy()
     codes = flat.dictionary_encode().indices.to_numpy().astype(np.int64)
     row, codes, length = (a[length > 0] for a in (row, codes, length))
-    return _triples(row, codes, n), _commonest(row[length >= 4], codes[length >= 4], n)
+    commonest = _commonest(row[length >= 4], codes[length >= 4], n)
+    return _triples(row, codes, n), commonest, _again(row, codes, n)
+
+
+def _longest_run(texts: pa.Array) -> npt.NDArray[np.int32]:
+    """The length of the longest run of one character in each text."""
+    n = len(texts)
+    characters = np.frombuffer("".join(texts.to_pylist()).encode("utf-32-le"), np.uint32)
+    owner = np.repeat(np.arange(n), pc.utf8_length(texts).to_numpy())
+    longest = np.zeros(n, np.int32)
+    if len(characters) == 0:
+        return longest
+    new = np.ones(len(characters), bool)
+    new[1:] = (characters[1:] != characters[:-1]) | (owner[1:] != owner[:-1])
+    start = np.flatnonzero(new)
+    owners = owner[start]  # every text that has characters, in order
+    first = np.flatnonzero(np.diff(owners, prepend=-1))
+    runs = np.diff(np.append(start, len(characters))).astype(np.int32)
+    longest[owners[first]] = np.maximum.reduceat(runs, first)
+    return longest
+
+
+def _again(
+    row: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], n: int
+) -> npt.NDArray[np.float32]:
+    total = np.bincount(row, minlength=n)
+    distinct = np.zeros(n, np.int64)
+    if len(row):
+        width = int(codes.max()) + 1
+        keys = np.sort(row * width + codes)
+        first = np.flatnonzero(np.diff(keys, prepend=-1))
+        distinct = np.bincount(keys[first] // width, minlength=n)
+    return (1 - distinct / np.maximum(total, 1)).astype(np.float32) * (total > 0)
 
 
 def _triples(
@@ -164,6 +207,11 @@ def _commonest(
     total = np.bincount(row, minlength=n)
     top = np.zeros(n, np.int64)
     if len(row):
-        pairs, counts = np.unique(np.stack([row, codes]), axis=1, return_counts=True)
-        np.maximum.at(top, pairs[0], counts)
+        width = int(codes.max()) + 1
+        keys = np.sort(row * width + codes)
+        first = np.flatnonzero(np.diff(keys, prepend=-1))
+        counts = np.diff(np.append(first, len(keys)))
+        owners = keys[first] // width
+        start = np.flatnonzero(np.diff(owners, prepend=-1))
+        top[owners[start]] = np.maximum.reduceat(counts, start)
     return np.where(total >= 6, top / np.maximum(total, 1), 0).astype(np.float32)

@@ -15,7 +15,7 @@ from mmcore.lake import Dataset, Lake
 from tests.clean.helpers import encode, picture, sha, write_crawled, write_raw
 
 DAY = "2026-11-23"
-NAMES = ("measured", "normalized", "cleaned", "texts")
+NAMES = ("measured", "normalized", "cleaned", "measured_texts", "texts")
 
 
 def _world() -> dict[str, bytes]:

@@ -36,9 +36,15 @@ def test_texts_are_repaired(raw: str, repaired: str) -> None:
     assert text.repair(pa.array([raw])).to_pylist() == [repaired]
 
 
-def _reasons(texts: list[str], role: str = "alt", **thresholds: float) -> list[str]:
-    measured = text.measure(pa.array(texts))
-    table = measured.append_column("role", pa.array([role] * len(texts)))
+def _reasons(
+    texts: list[str], role: str = "alt", site: tuple[int, float] = (0, 0.0), **thresholds: float
+) -> list[str]:
+    """Reasons of texts; `site`: under how many of its site's images, and which share."""
+    n = len(texts)
+    table = text.measure(pa.array(texts))
+    table = table.append_column("role", pa.array([role] * n))
+    table = table.append_column("site_images", pa.array([site[0]] * n, pa.int32()))
+    table = table.append_column("site_share", pa.array([site[1]] * n, pa.float32()))
     return text_reasons(table, TextRules(**thresholds)).to_pylist()  # type: ignore[arg-type]
 
 
