@@ -46,12 +46,13 @@ def _identity(pattern: str, module: str | None, words: str = "") -> Identity:
     return Identity(whole, module, named if words else None)
 
 
+_DAY = r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"  # MMDD
 IDENTITIES = (
     _identity(r"\d{8}[- ]?[A-Z]", "es.dni"),
     _identity(r"[XYZ][- ]?\d{7}[- ]?[A-Z]", "es.nie"),
     _identity(r"[A-Z]{6}\d{2}[A-EHLMPRST]\d{2}[A-Z]\d{3}[A-Z]", "it.codicefiscale"),
     _identity(r"[12] ?\d{2} ?\d{2} ?(?:\d{2}|2[AB]) ?\d{3} ?\d{3} ?\d{2}", "fr.nir"),
-    _identity(r"\d{17}[\dX]", "cn.ric"),
+    _identity(rf"[1-9]\d{{5}}(?:18|19|20)\d\d{_DAY}\d{{3}}[\dX]", "iso7064.mod_11_2"),  # China
     _identity(r"756[. ]\d{4}[. ]\d{4}[. ]\d{2}", "ch.ssn"),
     _identity(r"\d{3}\.\d{3}\.\d{3}-\d{2}", "br.cpf"),
     _identity(r"\d{11}", "br.cpf", "cpf"),
@@ -61,7 +62,7 @@ IDENTITIES = (
     _identity(r"\d{6}[- ]?\d{4}", "dk.cpr", "cpr|cpr-nummer|cpr-nr|personnummer"),
     _identity(r"\d{6} ?\d{5}", "no.fodselsnummer"),
     _identity(r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}", "be.nn"),
-    _identity(r"\d{11}", "be.nn", "rijksregisternummer|registre national|nrn|insz|niss"),
+    _identity(rf"\d\d{_DAY}\d{{5}}", "be.nn"),
     _identity(r"\d{11}", "pl.pesel", "pesel"),
     _identity(r"\d{9}|\d{3}[ .]\d{3}[ .]\d{3}|\d{4}\.\d{2}\.\d{3}", "nl.bsn", "bsn|sofinummer"),
     _identity(
@@ -74,10 +75,10 @@ IDENTITIES = (
     _identity(r"\d{4}[ -]?\d{4}[ -]?\d{4}", "in_.aadhaar", "aadhaar|aadhar|uidai|uid"),
     _identity(r"\d{3}[ -]?\d{3}[ -]?\d{3}", "ca.sin", "sin|social insurance|nas"),
     _identity(r"[A-Z]{2} \d{2} \d{2} \d{2} [A-D]", None),
-    _identity(r"[A-Z]{2}\d{6}[A-D]", None, "nino|ni|national insurance"),
+    _identity(r"[A-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-Z]", None, "nino|ni|national insurance"),
     _identity(r"\d{3} ?\d{3} ?\d{4}", "gb.nhs", "nhs"),
     _identity(r"[A-Z]{4}\d{6}[HMX][A-Z]{5}[0-9A-Z]\d", "mx.curp"),
-    _identity(r"\d{6}-\d{7}", "kr.rrn"),
+    _identity(rf"\d\d{_DAY}-[1-8]\d{{6}}", None),  # Korea; no checksum since 2020
     _identity(r"\d{6}/\d{3,4}", "cz.rc"),
     _identity(r"\d{1,2}\.\d{3}\.\d{3}-[\dkK]", "cl.rut"),
     _identity(r"\d{13}", "ro.cnp", "cnp|cod numeric personal"),

@@ -54,7 +54,7 @@ _IBAN_LENGTH = {
 _CARD = re.compile(r"(?<![\w.,+-])\d{4}(?:([ -]?)\d){9,15}(?![\w])")
 # Issuer prefixes with their lengths: Visa, Mastercard, American Express, Discover, Diners, JCB.
 _ISSUER = re.compile(
-    r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
+    r"4(?:\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}"
     r"|3[47]\d{13}|6(?:011|4[4-9]\d|5\d\d)\d{12}|3(?:0[0-5]|[68]\d)\d{11}|35(?:2[89]|[3-8]\d)\d{12}"
 )
 
@@ -67,7 +67,10 @@ _VERSION_WORD = re.compile(
     re.IGNORECASE,
 )
 
-_NUMBER = re.compile(r"(?<![\w.,:/@#&=+-])(?:\+\s?|\(\+?)?\d(?:[ ().\-/–]{0,3}\d){5,16}(?![\w@])")
+_NUMBER = re.compile(
+    r"(?<![\w.,:/@#&=+-])(?P<number>(?:\+\s?|\(\+?)?\d(?:[ ().\-/–]{0,3}\d){5,16})"
+    r"(?:,?\s?(?:x|ext\.?|Ext\.?|extension)\s?\d{1,6})?(?![\w@])"
+)
 _DATE = re.compile(
     r"(?:(?:19|20)\d\d[-./ ](?:0?[1-9]|1[0-2])[-./ ](?:0?[1-9]|[12]\d|3[01])"
     r"|(?:0?[1-9]|[12]\d|3[01])[-./ ]{1,2}(?:0?[1-9]|1[0-2])[-./ ]{1,2}(?:(?:19|20)\d\d|\d\d))"
@@ -81,10 +84,11 @@ _CALL_WORD = re.compile(
     re.IGNORECASE,
 )
 _OTHER_NUMBER_WORD = re.compile(
-    r"(?:\b(?:isbn|issn|ean|upc|asin|doi|sku|gtin|pmid|art|artikel|article|item|model|modell|part"
-    r"|order|bestell\w*|invoice|ref|id|nr|no|num|inv|inventory|catalog|catalogue|cat|accession"
-    r"|serial|patent|lot|pos|position|coordinates|lat|lon|scale)\b[\s.:#/-]*(?:1[03]\b)?[\s.:#-]*"
-    r"|[#€$£¥]\s?)$",
+    # An abbreviation may end in a dot; behind a whole word a dot ends the sentence.
+    r"(?:\b(?:art|nr|no|num|inv|cat|ref|pos|id|acc|ser)\b[\s.:#/-]*"
+    r"|\b(?:isbn|issn|ean|upc|asin|doi|sku|gtin|pmid|artikel|article|item|model|modell|part|order"
+    r"|bestell\w*|invoice|inventory|catalog|catalogue|accession|serial|patent|lot|position"
+    r"|coordinates|lat|lon|scale)\b[\s:#/-]*(?:1[03]\b)?[\s:#-]*|[#€$£¥]\s?)$",
     re.IGNORECASE,
 )
 _UNIT = re.compile(
@@ -166,7 +170,9 @@ def _is_iban(match: re.Match[str]) -> int:
 def _is_card(match: re.Match[str]) -> int:
     digits = re.sub(r"\D", "", match[0])
     mixed = " " in match[0] and "-" in match[0]
-    return len(match[0]) if not mixed and _ISSUER.fullmatch(digits) and _luhn(digits) else 0
+    if mixed or _OTHER_NUMBER_WORD.search(_before(match)):
+        return 0
+    return len(match[0]) if _ISSUER.fullmatch(digits) and _luhn(digits) else 0
 
 
 def _luhn(digits: str) -> bool:
@@ -195,16 +201,17 @@ def _is_ipv6(match: re.Match[str]) -> int:
 
 
 def _is_phone(match: re.Match[str]) -> int:
-    number, before = match[0], _before(match)
+    number, before, length = match["number"], _before(match), len(match[0])
     digits = re.sub(r"\D", "", number)
-    if _DATE.match(number) or _UNIT.match(match.string, match.end()):
+    if _DATE.fullmatch(number) or _UNIT.match(match.string, match.end()):
         return 0
-    groups = re.findall(r"\d+", number)
     if _CALL_WORD.search(before):
-        return len(number) if 6 <= len(digits) <= 15 else 0
-    if _OTHER_NUMBER_WORD.search(before):
+        return length if 6 <= len(digits) <= 15 else 0
+    if _DATE.match(number):
         return 0
-    return len(number) if _looks_dialled(number, digits, groups) else 0
+    if not number.startswith(("+", "(+")) and _OTHER_NUMBER_WORD.search(before):
+        return 0
+    return length if _looks_dialled(number, digits, re.findall(r"\d+", number)) else 0
 
 
 def _looks_dialled(number: str, digits: str, groups: list[str]) -> bool:
