@@ -98,7 +98,8 @@ PATTERNS = tuple(re.compile(rf"(?<![\w.,/-]){form}(?!\w)") for form in _FORMS)
 _ADDRESS_WORD = re.compile(
     r"(?i)\b(?:address|adress|adresse|anschrift|dirección|direccion|indirizzo|adres|morada|endereço"
     r"|lives? at|living at|residing at|resides at|wohnt(?: in der| in)?|wohnhaft|c/o|mail to"
-    r"|ship to|deliver(?:ed)? to|send to|visit us at|find us at|habite|domicilié|vive en|abita in|woont)"
+    r"|ship to|deliver(?:ed)? to|send to|visit us at|find us at|habite|domicilié|vive en"
+    r"|abita in|woont)"
     r"\b(?: is| ist| est| es| è)?[\s:,.-]*(?:au |at |in der |in |en |op )?$"
 )
 
