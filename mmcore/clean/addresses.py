@@ -23,14 +23,15 @@ SUSPECT = (
     r"|\b[A-Z]\d[A-Z] ?\d[A-Z]\d\b"
 )
 
-# A word that starts with a capital: any letter but the small ones of Western Europe.
-_NAME = r"[^\W\d_a-zß-öø-ÿ](?:[\w'’-]*\w)?"
+# A word that starts with a capital: any letter but the small ones of Western Europe. Neither it nor
+# what parts words may match the other, nor is it long: hostile texts cost no more than others.
+_NAME = r"[^\W\d_a-zß-öø-ÿ][\w'’]{0,30}"
 _LINK = (
     r"(?:St\.|Ste\.|am|an der|im|in|ob|bei|upon|on|de|du|des|la|le|les|lès|sur|sous|el|los|las|del"
     r"|den|der|aan|di|da|do|dos|dei|della|delle|nell[ao]|sul)"
 )
 _NUMBER = r"\d{1,5}(?:\s?[a-zA-Z](?!\w))?(?:\s?[-/]\s?\d{1,4}[a-zA-Z]?)?"
-_TOWN = rf"(?:{_LINK} )?{_NAME}(?:[ -](?:{_LINK} )?{_NAME}){{0,3}}"
+_TOWN = rf"(?:{_LINK} )?{_NAME}(?:[ -](?:{_LINK}[ -])?{_NAME}){{0,4}}"
 _STATE = r"(?:[A-Z]{2}|[A-Z][a-z]+(?: [A-Z][a-z]+)?)"
 _CODE = (
     rf"[A-Z]{{1,2}}\d[A-Z\d]? ?\d[A-Z]{{2}}|{_STATE},? \d{{5}}(?:-\d{{4}})?"  # UK, US
@@ -55,9 +56,9 @@ _ENGLISH_CODED = (
     rf"(?P<code>,{_PARTS_OF_TOWN[2:]}(?:{_CODE})\b)"
 )
 _GERMAN = (
-    rf"(?:(?:{_NAME}[ -]){{0,3}}{_NAME}"
+    rf"(?:(?:{_NAME}[ -]){{0,5}}{_NAME}"
     rf"(?:stra(?:ß|ss)e|str\.|weg|gasse|platz|allee|ring|damm|ufer|hof)"
-    rf"|(?:{_NAME}-)*(?:Straße|Strasse|Str\.|Platz|Weg|Allee|Ring|Gasse)"
+    rf"|(?:{_NAME}-){{0,5}}(?:Straße|Strasse|Str\.|Platz|Weg|Allee|Ring|Gasse)"
     rf"|(?:Am|An der|Im|Zum|Zur) {_NAME}) {_NUMBER}"
     rf"(?P<code>,? (?:(?:D|A|CH|DE|AT)-)?\d{{4,5}} {_TOWN})?"
 )
