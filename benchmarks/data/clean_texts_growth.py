@@ -1,8 +1,8 @@
 """The text half of the clean stage from 10,000 to 1,000,000 occurrences: CPU per row, and memory.
 
-A crawled day is made of real captions (one a line, as `filter_captions.py make` writes them): pages
-of eight images on 200 sites, each with an alt text, every fourth with a caption, page titles that end
-in the site's name, a paragraph per page, and one image in ten that stands on a second page.
+A crawled day is made of real captions (one a line, as `filter_captions.py make` writes them):
+pages of eight images on 200 sites, each with an alt text, every fourth with a caption, page titles
+that end in the site's name, a paragraph per page, and one image in ten that stands on two pages.
 
     python benchmarks/data/clean_texts_growth.py CAPTIONS.txt --rows 10000 100000 1000000
 """

@@ -138,6 +138,7 @@ def lookalikes(faker: Any, draw: random.Random) -> Iterator[tuple[str, str]]:
             "%Y", str(n(1900, 2025))
         ).replace("%m", f"{n(1, 12):02d}").replace("%d", f"{n(1, 28):02d}"),
         "timestamp": lambda: f"{n(2000, 2025)}{n(1, 12):02d}{n(1, 28):02d}_{n(0, 235959):06d}",
+        "section": lambda: f"{n(1, 9)}.{n(1, 12)}.{n(1, 20)}.{n(1, 20)}. {fake.word().title()}",
         "years": lambda: f"{n(1700, 1900)}-{n(1900, 2020)}",
         "doi": lambda: f"doi:10.{n(1000, 9999)}/s{n(10000, 99999)}-{n(100, 999)}-{n(1000, 9999)}",
         "coordinates": lambda: f"{draw.uniform(-90, 90):.6f}, {draw.uniform(-180, 180):.6f}",
@@ -181,7 +182,8 @@ def generate(out: Path, captions: list[Path], seed: int) -> None:
     draw.shuffle(texts)
     rows = [{"text": text, "kind": None, "what": "caption"} for text in texts[:MOST_CAPTIONS]]
     for what, value in lookalikes(Faker, draw):
-        text = draw.choice([value, f"{draw.choice(texts).rstrip(' .')}, {value}"])
+        link = " > " if what == "section" else ", "
+        text = draw.choice([value, f"{draw.choice(texts).rstrip(' .')}{link}{value}"])
         rows.append({"text": text, "kind": None, "what": what})
     for kind, locale, value, word in values(Faker, draw):
         value = " ".join(value.split())

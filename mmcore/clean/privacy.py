@@ -67,6 +67,8 @@ _VERSION_WORD = re.compile(
     re.IGNORECASE,
 )
 
+_TITLE_START, _TITLE = re.compile(r"(?:^|[>:|–—] ?)$"), re.compile(r"\.? +[^\W\d_]")
+
 _NUMBER = re.compile(
     r"(?<![\w.,:/@#&=+-])(?P<number>(?:\+\s?|\(\+?)?\d(?:[ ().\-/–]{0,3}\d){5,16})"
     r"(?:,?\s?(?:x|ext\.?|Ext\.?|extension)\s?\d{1,6})?(?![\w@])"
@@ -186,6 +188,10 @@ def _is_ipv4(match: re.Match[str]) -> int:
         return 0
     # 1.2.3.4 counts sections more often than it names a machine.
     if max(octets) < 10 or _VERSION_WORD.search(_before(match)):
+        return 0
+    # So does "3.3.2.15. Metrics" at the start of a title.
+    behind = match.string[match.end() : match.end() + 4]
+    if max(octets) < 64 and _TITLE_START.search(_before(match)) and _TITLE.match(behind):
         return 0
     return len(match[0])
 
