@@ -35,6 +35,8 @@ _SPEAKS_FOR = {
     "Malayalam": "ml", "Gurmukhi": "pa", "Sinhala": "si", "Georgian": "ka", "Armenian": "hy",
     "Khmer": "km", "Lao": "lo", "Myanmar": "my", "Ethiopic": "am",
 }  # fmt: skip
+_SOLE = np.array([_SPEAKS_FOR.get(name) for name in _SCRIPTS], object)
+_IS_SOLE = np.array([name in _SPEAKS_FOR for name in _SCRIPTS])
 # Languages whose script is not Latin; every other language is taken to write Latin.
 _WRITES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ru", "uk", "bg", "be", "mk", "kk", "ky", "mn", "tg"), ("Cyrillic",)),
@@ -87,17 +89,15 @@ def guess(texts: pa.Array, page_langs: pa.Array, languages: tuple[str, ...] | No
     """
     letters = pc.count_substring_regex(texts, r"\pL").to_numpy(zero_copy_only=False)
     scripts = _scripts(texts)
-    pages = page_langs.to_numpy(zero_copy_only=False)
-    fits = _fits(pages, scripts)
-    speaks = np.array([_SPEAKS_FOR.get(name) for name in _SCRIPTS], object)[scripts]
-    alone = speaks != None  # noqa: E711 (element by element)
-    best = np.where(fits, pages, speaks)
+    pages = pc.if_else(pa.array(_fits(page_langs, scripts)), page_langs, None)
+    speaks = _SOLE[scripts]
+    best = pc.coalesce(pages, pa.array(speaks, pa.string())).to_numpy(zero_copy_only=False).copy()
     confidence = np.full(len(texts), _SCRIPT_CONFIDENCE, np.float32)
-    asked = ~alone & (letters > 0)
+    asked = ~_IS_SOLE[scripts] & (letters > 0)
     if asked.any():
-        pages_asked = np.where(fits, pages, None)[asked]
+        some = pa.array(asked)
         best[asked], confidence[asked] = _classify(
-            texts.filter(pa.array(asked)), pages_asked, languages
+            texts.filter(some), pages.filter(some), languages
         )
     silent = letters == 0
     return pa.table(
@@ -113,16 +113,14 @@ def guess(texts: pa.Array, page_langs: pa.Array, languages: tuple[str, ...] | No
 def decide(guessed: pa.Table, page_langs: pa.Array, rules: LanguageRules) -> pa.Table:
     """`lang` (string) and `lang_confidence` (float32), both null where unknown, from `guess` alone:
     another threshold asks the classifier nothing."""
-    letters = _values(guessed["letters"])
-    scripts = _values(guessed["script"])
-    guesses, pages = _values(guessed["guess"]), page_langs.to_numpy(zero_copy_only=False)
-    confidence = np.nan_to_num(_values(guessed["guess_confidence"]).astype(np.float32))
-    codes = np.array([_SCRIPTS.index(name) if name else 0 for name in scripts], np.intp)
-    alone = np.array([name in _SPEAKS_FOR for name in _SCRIPTS])[codes]
-    short = ~alone & (letters < rules.min_language_letters)
+    letters, guesses = guessed["letters"].to_numpy(), guessed["guess"].to_numpy()
+    confidence = pc.fill_null(guessed["guess_confidence"], 0).to_numpy()
+    scripts = pc.fill_null(pc.index_in(guessed["script"], pa.array(_SCRIPTS)), 0).to_numpy()
+    pages = page_langs.to_numpy(zero_copy_only=False)
+    short = ~_IS_SOLE[scripts] & (letters < rules.min_language_letters)
     agreed = guesses == pages
     unheard = pc.invert(pc.is_in(page_langs, pa.array(_told_apart(rules.languages))))
-    alien = short & _fits(pages, codes) & unheard.to_numpy(zero_copy_only=False)
+    alien = short & _fits(page_langs, scripts) & unheard.to_numpy(zero_copy_only=False)
     langs = np.where(alien, pages, guesses)
     confidence = np.where(alien, _PAGE_CONFIDENCE, confidence)
     confidence = np.where(short & agreed, np.maximum(confidence, _PAGE_CONFIDENCE), confidence)
@@ -141,21 +139,16 @@ def identify(texts: pa.Array, page_langs: pa.Array, rules: LanguageRules) -> pa.
     return decide(guess(texts, page_langs, rules.languages), page_langs, rules)
 
 
-def _values(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
-    return column.to_numpy()
-
-
 def _told_apart(languages: tuple[str, ...] | None) -> tuple[str, ...]:
     return languages if languages is not None else tuple(sorted(known_languages()))
 
 
 def _classify(
-    texts: pa.Array, pages: npt.NDArray[np.object_], languages: tuple[str, ...] | None
+    texts: pa.Array, pages: pa.Array, languages: tuple[str, ...] | None
 ) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.float32]]:
     """The likeliest language of each text and its share; a page's language counts more."""
     chances, names = classifier.chances(texts, languages)
-    column = {name: i for i, name in enumerate(names)}
-    places = np.array([column.get(page, -1) for page in pages], np.intp)
+    places = pc.fill_null(pc.index_in(pages, pa.array(names)), -1).to_numpy()
     rows = np.flatnonzero(places >= 0)
     chances[rows, places[rows]] *= _PAGE_WEIGHT
     # Of equal chances the last: without evidence the threshold decides.
@@ -164,14 +157,14 @@ def _classify(
     return np.array(names, object)[best], share.astype(np.float32)
 
 
-def _fits(pages: npt.NDArray[np.object_], scripts: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+def _fits(page_langs: pa.Array, scripts: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
     """Whether the page's language is known and writes the text's script."""
-    names, inverse = np.unique(np.array([p or "" for p in pages], str), return_inverse=True)
-    writes = np.array(
-        [[bool(name) and s in _WRITES.get(name, ("Latin",)) for s in _SCRIPTS] for name in names],
-        bool,
-    ).reshape(len(names), len(_SCRIPTS))
-    return writes[inverse, scripts]
+    pages = pc.fill_null(page_langs, "").dictionary_encode()
+    names = pages.dictionary.to_pylist()
+    writes = [[s in _WRITES.get(name, ("Latin",)) for s in _SCRIPTS] for name in names]
+    table = np.array(writes, bool).reshape(len(names), len(_SCRIPTS))
+    table[[i for i, name in enumerate(names) if not name]] = False
+    return table[pages.indices.to_numpy(), scripts]
 
 
 def _scripts(texts: pa.Array) -> npt.NDArray[np.intp]:

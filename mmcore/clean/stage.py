@@ -192,11 +192,12 @@ def _measure_texts(lake: Lake, day: str, crawled: Dataset, policy: TextPolicy) -
     try:
         many = list(range(len(groups)))
         pages = list(zip(many, groups, strict=True))
-        map_parts(partial(_prepare, crawled, policy, way), pages, description="texts", unit="texts")
-        map_parts(partial(_count_repeated, way), many, description="repeated texts", unit="parts")
+        texts = partial(map_parts, unit="texts")
+        texts(partial(_prepare, crawled, policy, way), pages, description="read texts")
+        map_parts(partial(_count_repeated, way), many, description="repeated texts", unit="ranges")
         way.gather_counts()
-        map_parts(partial(_measure_group, policy, way), many, description="text attributes")
-        done = map_parts(partial(_merge_range, writer, way), many, description="texts by image")
+        texts(partial(_measure_group, policy, way), many, description="measure texts")
+        done = texts(partial(_merge_range, writer, way), many, description="texts by image")
         return writer.commit(done, [crawled], settings, {"funnel": {"rows": crawled.rows}})
     finally:
         lake.storage.delete(way.folder)
@@ -213,7 +214,9 @@ def _groups(crawled: Dataset) -> list[range]:
     return [*groups, range(start, len(crawled.parts))] if rows or not groups else groups
 
 
-def _prepare(crawled: Dataset, policy: TextPolicy, way: TextWay, item: tuple[int, range]) -> int:
+def _prepare(
+    crawled: Dataset, policy: TextPolicy, way: TextWay, item: tuple[int, range]
+) -> dict[str, int]:
     """Ray task: repair the texts of some parts of `crawled`, and note what may repeat."""
     index, parts = item
     columns = [*occurrences.COLUMNS, *occurrences.TEXT_COLUMNS]
@@ -224,7 +227,7 @@ def _prepare(crawled: Dataset, policy: TextPolicy, way: TextWay, item: tuple[int
         rows = occurrences.prepare(unfolded, policy.languages)
     way.write_rows(index, rows)
     way.send_pairs(index, sites.pairs(rows))
-    return rows.num_rows
+    return {"rows": rows.num_rows}
 
 
 def _count_repeated(way: TextWay, index: int) -> None:
@@ -232,7 +235,7 @@ def _count_repeated(way: TextWay, index: int) -> None:
     way.write_counts(index, sites.count(way.receive_pairs(index)))
 
 
-def _measure_group(policy: TextPolicy, way: TextWay, index: int) -> None:
+def _measure_group(policy: TextPolicy, way: TextWay, index: int) -> dict[str, int]:
     """Ray task: measure one group's texts and send them to their image's range."""
     measured = occurrences.measure(
         way.read_rows(index),
@@ -242,6 +245,7 @@ def _measure_group(policy: TextPolicy, way: TextWay, index: int) -> None:
         policy.mask_personal_data,
     )
     way.send_texts(index, measured)
+    return {"rows": measured.num_rows}
 
 
 def _merge_range(writer: DatasetWriter, way: TextWay, index: int) -> Part:
