@@ -111,9 +111,10 @@ def test_what_is_kept_is_repaired_and_masked(cleaned: pa.Table) -> None:
 
 
 def test_memory_is_bounded_by_a_few_times_the_texts() -> None:
-    texts = _mutated(NUMBER)
+    texts = _mutated(NUMBER // 2)
+    _cleaned(texts[:50])  # the classifier's tables are loaded before memory is counted
     tracemalloc.start()
     _cleaned(texts)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 60 * sum(len(text.encode("utf-8")) for text in texts)
+    assert peak < 40 * sum(len(text.encode("utf-8")) for text in texts)
