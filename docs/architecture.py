@@ -30,7 +30,7 @@ STAGES = (
     Stage(
         "clean",
         ("attributes, rules,", "language,", "personal data"),
-        ("cleaned", "measured", "normalized", "texts"),
+        ("cleaned", "measured", "normalized", "measured_texts", "texts"),
     ),
     Stage("dedup", ("near-duplicates,", "clusters across", "nights"), ("deduplicated", "clusters")),
     Stage("tokenize", ("the tokenizer,", "token ids"), ("tokenizer", "tokenized")),

@@ -1,7 +1,9 @@
-"""The clean stage: `raw` and `crawled` to `measured`, `normalized`, `cleaned` and `texts`.
+"""The clean stage: `raw` to `measured`, `normalized` and `cleaned`, `crawled` to `measured_texts`
+and `texts`.
 
 Each dataset depends on its own settings only. A threshold changes `cleaned` or `texts`; images are
-decoded again only when a setting of `PixelPolicy` or the raw images change.
+decoded again only when a setting of `PixelPolicy` or the raw images change, and texts are measured
+again only when one of `TextPolicy` or the crawl changes.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, Field
 
-from mmcore.clean import occurrences
+from mmcore.clean import coverage, occurrences, sites
 from mmcore.clean.images import PixelPolicy
-from mmcore.clean.language import LanguageRules, known_languages
+from mmcore.clean.language import LanguageChoice, LanguageRules, known_languages
 from mmcore.clean.measure import MEASURED, NORMALIZED, measure
 from mmcore.clean.rules import ImageRules, TextRules, image_reasons
+from mmcore.clean.sites import SiteRules
+from mmcore.clean.spread import TextWay
 from mmcore.cluster import map_parts
 from mmcore.errors import UserError
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
@@ -39,14 +43,18 @@ CLEANED = pa.schema(
 M = TypeVar("M", bound=BaseModel)
 
 
-class Config(LanguageRules, TextRules, ImageRules, PixelPolicy):
-    """How images are stored, and which images and texts are kept."""
+class TextPolicy(LanguageChoice, SiteRules):
+    """What texts are before anything is decided about them; a change measures them again."""
 
     mask_personal_data: bool = Field(
         default=True,
-        description="Replace e-mail addresses, phone, card and bank account numbers and IP "
-        "addresses in texts by <EMAIL>, <PHONE>, …",
+        description="Replace e-mail, postal and IP addresses, phone, card, bank account and "
+        "identity numbers in texts by <EMAIL>, <ADDRESS>, …",
     )
+
+
+class Config(LanguageRules, TextPolicy, TextRules, ImageRules, PixelPolicy):
+    """How images are stored, and which images and texts are kept."""
 
 
 def run(lake: Lake, day: str, config: Config) -> Dataset:
@@ -54,7 +62,8 @@ def run(lake: Lake, day: str, config: Config) -> Dataset:
     _check_languages(config)
     raw, crawled = lake.dataset("raw", day), lake.dataset("crawled", day)
     measured = _measure(lake, day, raw, _subset(config, PixelPolicy))
-    _texts(lake, day, crawled, config)
+    texts = _measure_texts(lake, day, crawled, _subset(config, TextPolicy))
+    _decide_texts(lake, day, texts, _subset(config, TextRules), _subset(config, LanguageRules))
     return _decide(lake, day, measured, _subset(config, ImageRules))
 
 
@@ -69,7 +78,7 @@ def _check_languages(config: Config) -> None:
         )
 
 
-def _subset(config: Config, model: type[M]) -> M:
+def _subset(config: BaseModel, model: type[M]) -> M:
     """The settings that one of the parent models holds."""
     return model(**config.model_dump(include=set(model.model_fields)))
 
@@ -164,56 +173,128 @@ def _decide_part(
     return _Counted(table.num_rows, part, _counts(table, ("reason", "format")))
 
 
-# --- texts ----------------------------------------------------------------------------------------
+# --- texts: measured once -------------------------------------------------------------------------
 
 
-def _texts(lake: Lake, day: str, crawled: Dataset, config: Config) -> Dataset:
-    """`texts@DAY`, in parts by ranges of `sha256`."""
-    wanted = {*TextRules.model_fields, *LanguageRules.model_fields, "mask_personal_data"}
-    settings = config.model_dump(mode="json", include=wanted)
-    found = lake.reusable("texts", day, settings, [crawled])
+def _measure_texts(lake: Lake, day: str, crawled: Dataset, policy: TextPolicy) -> Dataset:
+    """`measured_texts@DAY`, in parts by ranges of `sha256`.
+
+    Texts are repaired and measured where their pages are, then sent to where their image is. In
+    between, what a site repeats is counted. Every task reads and writes its share alone.
+    """
+    settings = policy.model_dump(mode="json")
+    found = lake.reusable("measured_texts", day, settings, [crawled])
+    if found is not None:
+        return found
+    writer = lake.writer("measured_texts", day)
+    groups = _groups(crawled)
+    way = TextWay(lake.storage, f"work/clean/{day}/{writer.attempt}", len(groups))
+    try:
+        many = list(range(len(groups)))
+        pages = list(zip(many, groups, strict=True))
+        texts = partial(map_parts, unit="texts")
+        texts(partial(_prepare, crawled, policy, way), pages, description="read texts")
+        map_parts(partial(_count_repeated, way), many, description="repeated texts", unit="ranges")
+        way.gather_counts()
+        texts(partial(_measure_group, policy, way), many, description="measure texts")
+        done = texts(partial(_merge_range, writer, way), many, description="texts by image")
+        return writer.commit(done, [crawled], settings, {"funnel": {"rows": crawled.rows}})
+    finally:
+        lake.storage.delete(way.folder)
+
+
+def _groups(crawled: Dataset) -> list[range]:
+    """Parts in a row that hold about `_ROWS_PER_TEXT_TASK` rows together; one group at least."""
+    groups, start, rows = [], 0, 0
+    for index, part in enumerate(crawled.parts):
+        rows += part.rows
+        if rows >= _ROWS_PER_TEXT_TASK:
+            groups.append(range(start, index + 1))
+            start, rows = index + 1, 0
+    return [*groups, range(start, len(crawled.parts))] if rows or not groups else groups
+
+
+def _prepare(
+    crawled: Dataset, policy: TextPolicy, way: TextWay, item: tuple[int, range]
+) -> dict[str, int]:
+    """Ray task: repair the texts of some parts of `crawled`, and note what may repeat."""
+    index, parts = item
+    columns = [*occurrences.COLUMNS, *occurrences.TEXT_COLUMNS]
+    tables = [crawled.read_part(part, columns) for part in parts]
+    rows = occurrences.ROWS.empty_table()
+    if tables:
+        unfolded = occurrences.unfold(pa.concat_tables(tables))
+        rows = occurrences.prepare(unfolded, policy.languages)
+    way.write_rows(index, rows)
+    way.send_pairs(index, sites.pairs(rows))
+    return {"rows": rows.num_rows}
+
+
+def _count_repeated(way: TextWay, index: int) -> None:
+    """Ray task: how often the strings of one range of keys are repeated."""
+    way.write_counts(index, sites.count(way.receive_pairs(index)))
+
+
+def _measure_group(policy: TextPolicy, way: TextWay, index: int) -> dict[str, int]:
+    """Ray task: measure one group's texts and send them to their image's range."""
+    measured = occurrences.measure(
+        way.read_rows(index),
+        way.read_all_counts(),
+        _subset(policy, SiteRules),
+        policy.languages,
+        policy.mask_personal_data,
+    )
+    way.send_texts(index, measured)
+    return {"rows": measured.num_rows}
+
+
+def _merge_range(writer: DatasetWriter, way: TextWay, index: int) -> Part:
+    """Ray task: the texts of the images of one range of `sha256`."""
+    return writer.write_table(index, occurrences.merge(way.receive_texts(index)))
+
+
+# --- texts: decided from attributes ---------------------------------------------------------------
+
+
+def _decide_texts(
+    lake: Lake, day: str, measured: Dataset, rules: TextRules, languages: LanguageRules
+) -> Dataset:
+    """`texts@DAY` from attributes alone."""
+    settings = rules.model_dump(mode="json") | languages.model_dump(mode="json")
+    found = lake.reusable("texts", day, settings, [measured])
     if found is not None:
         return found
     writer = lake.writer("texts", day)
-    tasks = max(1, -(-crawled.rows // _ROWS_PER_TEXT_TASK))
-    task = partial(_text_part, crawled, config, writer, tasks)
-    done = map_parts(task, list(range(tasks)), description="clean texts", unit="texts")
+    task = partial(_decide_texts_part, measured, rules, languages, writer)
+    items = list(range(len(measured.parts)))
+    done = map_parts(task, items, description="text rules", unit="texts")
     metadata = {
         "funnel": _funnel("texts", _total(done, "reason")),
+        "coverage": _coverage(done),
         "languages": _total(done, "lang"),
         "masked": sum(d.counts["masked"]["replacements"] for d in done),
     }
-    return writer.commit([d.part for d in done], [crawled], settings, metadata)
+    return writer.commit([d.part for d in done], [measured], settings, metadata)
 
 
-def _text_part(
-    crawled: Dataset, config: Config, writer: DatasetWriter, tasks: int, index: int
+def _decide_texts_part(
+    measured: Dataset,
+    rules: TextRules,
+    languages: LanguageRules,
+    writer: DatasetWriter,
+    index: int,
 ) -> _Counted:
-    """Ray task: the texts of the images whose `sha256` is in this task's range.
-
-    An image stands on pages of many parts, so every task reads the text columns of all parts and
-    keeps its share: nothing is shuffled, and memory is bounded by the share.
-    """
-    columns = [*occurrences.COLUMNS, *occurrences.TEXT_COLUMNS]
-    shares = [_share(part, index, tasks) for part in crawled.iter_parts(columns)]
-    table = occurrences.TEXTS.empty_table()
-    if shares:
-        rows = occurrences.unfold(pa.concat_tables(shares))
-        rules, languages = _subset(config, TextRules), _subset(config, LanguageRules)
-        table = occurrences.clean(rows, rules, languages, config.mask_personal_data)
+    table = occurrences.decide(measured.read_part(index), rules, languages)
     part = writer.write_table(index, table)
-    counts = _counts(table.filter(table["kept"]), ("lang",)) | _counts(table, ("reason",))
+    kept = table.filter(table["kept"])
+    counts = _counts(kept, ("lang",)) | _counts(table, ("reason",)) | coverage.count(kept)
     counts["masked"] = {"replacements": pc.sum(table["masked"]).as_py() or 0}
     return _Counted(table.num_rows, part, counts)
 
 
-def _share(part: pa.Table, index: int, tasks: int) -> pa.Table:
-    """Rows whose `sha256` is in range `index` of `tasks` equal ranges."""
-    lower, upper = (f"{-(-0x10000 * i // tasks):04x}" for i in (index, index + 1))
-    inside = pc.greater_equal(part["sha256"], lower)
-    if index + 1 < tasks:
-        inside = pc.and_(inside, pc.less(part["sha256"], upper))
-    return part.filter(inside)
+def _coverage(done: list[_Counted]) -> dict[str, dict[str, int]]:
+    """Of kept texts and their images: what the data is about and where it is from."""
+    return {name: coverage.top(_total(done, name)) for name in coverage.NAMES}
 
 
 # --- counting -------------------------------------------------------------------------------------

@@ -7,13 +7,31 @@ those with an ampersand. Everything else is Arrow compute (RE2).
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Callable
 
 import ftfy
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from mmcore.clean.characters import (
+    CAPITAL,
+    DIGIT,
+    MARK,
+    NUMBER,
+    OTHER,
+    SMALL,
+    Characters,
+    Hashes,
+    Ints,
+    Words,
+)
+
+_VISIBLE = (OTHER, SMALL, CAPITAL, MARK, DIGIT, NUMBER)
+# Batches fit a processor's cache; at most 2^16 texts.
+_TEXTS_PER_BATCH = 4096
+_BYTES_PER_BATCH = 400_000
 
 # Only names of HTML elements: "x <y and z> w", `List<String>` and `<EMAIL>` stay as they are.
 _TAG = (
@@ -72,33 +90,61 @@ _FILE_NAME = (
 )
 
 
+# A text of the batch and a hash in one number, so that sorting numbers groups both: 16 bits and 48.
+_TEXT_BITS = np.uint64(48)
+_LOW = (np.uint64(1) << _TEXT_BITS) - np.uint64(1)
+_ODD = np.uint64(0xD6E8FEB86659FD93)
+
+
 def repair(texts: pa.Array) -> pa.Array:
     """Texts with broken encodings mended, HTML remains removed and whitespace folded to one space.
 
     The result is NFC. Nulls stay null.
     """
-    texts = _on_rows(texts, pc.match_substring_regex(texts, _ENTITY), _unescape)
+    texts = on_rows(texts, pc.match_substring_regex(texts, _ENTITY), _unescape)
     texts = pc.replace_substring_regex(texts, _TAG, " ")
-    texts = _on_rows(texts, pc.invert(pc.string_is_ascii(texts)), ftfy.fix_text)
+    texts = on_rows(texts, pc.invert(pc.string_is_ascii(texts)), ftfy.fix_text)
     texts = pc.replace_substring_regex(texts, _INVISIBLE, "")
     return pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, _SPACE, " "))
 
 
 def measure(texts: pa.Array) -> pa.Table:
-    """Attributes of repaired texts without nulls, one row each: `chars, bytes, words` (int32),
-    `letter_share, repetition, word_share` (float32), `file_name, boilerplate` (bool)."""
-    visible = pc.replace_substring_regex(without_placeholders(texts), r"[\s\pZ]+", "")
-    letters = pc.count_substring_regex(visible, r"[\pL\pM]")
-    share = pc.divide(pc.cast(letters, pa.float32()), pc.cast(_at_least_one(visible), pa.float32()))
-    repetition, word_share = _repetition(texts)
+    """Attributes of repaired texts without nulls, one row each. Placeholders count as characters
+    (`chars`, `bytes`) and as nothing else.
+
+    `chars, bytes, words` (int32; a word has a letter or digit and is parted by blanks); of the
+    visible characters `letter_share, digit_share`, of the letters `capital_share` (float32);
+    `repetition`, the share of word triples seen before in the text (0 under 8 words), `word_share`,
+    the share of the commonest word of 4 or more letters among such words (0 under 6 of them), and
+    `word_repetition`, the share of words seen before (float32); `longest_run` (int32, of one
+    character); `file_name, boilerplate` (bool).
+    """
+    ends = np.cumsum(pc.binary_length(texts).to_numpy(zero_copy_only=False), dtype=np.int64)
+    batch = np.maximum(ends // _BYTES_PER_BATCH, np.arange(len(ends)) // _TEXTS_PER_BATCH)
+    cuts = [0, *np.flatnonzero(np.diff(batch)) + 1, len(texts)]
+    parts = [_measure_some(texts.slice(a, b - a)) for a, b in itertools.pairwise(cuts)]
+    return pa.concat_tables(parts).combine_chunks()
+
+
+def _measure_some(texts: pa.Array) -> pa.Table:
+    characters = Characters(without_placeholders(texts))
+    letters, visible = characters.count(SMALL, CAPITAL, MARK), characters.count(*_VISIBLE)
+    words = characters.words()
+    word_share, word_repetition = _repeated_words(words, len(texts))
     return pa.table(
         {
             "chars": pc.utf8_length(texts),
             "bytes": pc.binary_length(texts),
-            "words": pc.count_substring_regex(texts, r"\S+"),
-            "letter_share": share,
-            "repetition": pa.array(repetition),
-            "word_share": pa.array(word_share),
+            "words": pa.array(
+                np.bincount(words.text[words.parted], minlength=len(texts)), pa.int32()
+            ),
+            "letter_share": _share(letters, visible),
+            "digit_share": _share(characters.count(DIGIT), visible),
+            "capital_share": _share(characters.count(CAPITAL), letters),
+            "repetition": _repeated_triples(words, len(texts)),
+            "word_share": word_share,
+            "word_repetition": word_repetition,
+            "longest_run": pa.array(characters.longest_run(), pa.int32()),
             "file_name": pc.match_substring_regex(texts, _FILE_NAME),
             "boilerplate": pc.match_substring_regex(texts, _BOILERPLATE),
         }
@@ -107,7 +153,11 @@ def measure(texts: pa.Array) -> pa.Table:
 
 def without_placeholders(texts: pa.Array) -> pa.Array:
     """Texts without `<EMAIL>` and its like, which are no words of any language."""
-    return pc.replace_substring_regex(texts, _PLACEHOLDER, "")
+    return pc.replace_substring_regex(texts, _PLACEHOLDER, "") if _marked(texts) else texts
+
+
+def _marked(texts: pa.Array) -> bool:
+    return bool(pc.any(pc.match_substring(texts, "<")).as_py())
 
 
 def _unescape(text: str) -> str:
@@ -115,7 +165,7 @@ def _unescape(text: str) -> str:
     return html.unescape(html.unescape(text))
 
 
-def _on_rows(texts: pa.Array, mask: pa.Array, function: Callable[[str], str]) -> pa.Array:
+def on_rows(texts: pa.Array, mask: pa.Array, function: Callable[[str], str]) -> pa.Array:
     """Apply a Python function to the rows where `mask` holds."""
     mask = pc.fill_null(mask, False)
     if not pc.any(mask).as_py():
@@ -124,46 +174,41 @@ def _on_rows(texts: pa.Array, mask: pa.Array, function: Callable[[str], str]) ->
     return pc.replace_with_mask(texts, mask, pa.array(mended, texts.type))
 
 
-def _at_least_one(texts: pa.Array) -> pa.Array:
-    return pc.max_element_wise(pc.utf8_length(texts), pa.scalar(1, pa.int32()))
+def _share(some: Ints, of: Ints) -> pa.Array:
+    return pa.array((some / np.maximum(of, 1)).astype(np.float32))
 
 
-def _repetition(texts: pa.Array) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Per text: the share of word triples seen before in it (0 under 8 words), and the share of
-    the commonest word of 4 or more letters among such words (0 under 6 of them)."""
-    n = len(texts)
-    words = pc.split_pattern_regex(pc.utf8_lower(texts), r"[^\pL\pM\pN]+")
-    row = pc.list_parent_indices(words).to_numpy().astype(np.int64)
-    flat = pc.list_flatten(words)
-    length = pc.utf8_length(flat).to_numpy()
-    codes = flat.dictionary_encode().indices.to_numpy().astype(np.int64)
-    row, codes, length = (a[length > 0] for a in (row, codes, length))
-    return _triples(row, codes, n), _commonest(row[length >= 4], codes[length >= 4], n)
+def _runs(text: Ints, hashes: Hashes) -> tuple[Ints, Ints, Hashes]:
+    """(text, how often, the lower 48 bits of the hash) of every different hash of every text."""
+    keys = (text.astype(np.uint64) << _TEXT_BITS) | (hashes & _LOW)
+    keys = np.sort(keys)
+    start = np.flatnonzero(np.diff(keys, prepend=~keys[:1]))
+    count = np.diff(np.append(start, len(keys)))
+    return (keys[start] >> _TEXT_BITS).astype(np.int64), count, keys[start] & _LOW
 
 
-def _triples(
-    row: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], n: int
-) -> npt.NDArray[np.float32]:
-    long = np.bincount(row, minlength=n)[row] >= 8
-    row, codes = row[long], codes[long]
-    if len(row) < 3:
-        return np.zeros(n, np.float32)
-    same = row[:-2] == row[2:]
-    keys = np.stack([row[:-2], codes[:-2], codes[1:-1], codes[2:]])[:, same]  # [4, T]
-    order = np.lexsort(keys[::-1])
-    ordered = keys[:, order]
-    repeated = (ordered[:, 1:] == ordered[:, :-1]).all(axis=0)
-    total = np.bincount(keys[0], minlength=n)
-    again = np.bincount(ordered[0, 1:][repeated], minlength=n)
-    return (again / np.maximum(total, 1)).astype(np.float32)
+def _repeated_triples(words: Words, n: int) -> pa.Array:
+    enough = np.bincount(words.text, minlength=n)[words.text] >= 8
+    text, word = words.text[enough], words.hash[enough]
+    whole = text[:-2] == text[2:]
+    triples = word[:-2] * _ODD + word[1:-1]
+    triples = ((triples * _ODD + word[2:]) >> np.uint64(16))[whole]
+    text = text[:-2][whole]
+    different = np.bincount(_runs(text, triples)[0], minlength=n)
+    total = np.bincount(text, minlength=n)
+    return _share(total - different, total)
 
 
-def _commonest(
-    row: npt.NDArray[np.int64], codes: npt.NDArray[np.int64], n: int
-) -> npt.NDArray[np.float32]:
-    total = np.bincount(row, minlength=n)
+def _repeated_words(words: Words, n: int) -> tuple[pa.Array, pa.Array]:
+    """`word_share` and `word_repetition`; the lowest bit of a hash tells long words from short."""
+    long = (words.length >= 4).astype(np.uint64)
+    text, count, low = _runs(words.text, (words.hash >> np.uint64(16)) << np.uint64(1) | long)
+    total = np.bincount(words.text, minlength=n)
+    again = _share(total - np.bincount(text, minlength=n), total)
+    text, count = text[low & np.uint64(1) == 1], count[low & np.uint64(1) == 1]
+    total_long = np.bincount(text, count, minlength=n).astype(np.int64)
     top = np.zeros(n, np.int64)
-    if len(row):
-        pairs, counts = np.unique(np.stack([row, codes]), axis=1, return_counts=True)
-        np.maximum.at(top, pairs[0], counts)
-    return np.where(total >= 6, top / np.maximum(total, 1), 0).astype(np.float32)
+    if len(text):
+        start = np.flatnonzero(np.diff(text, prepend=-1))
+        top[text[start]] = np.maximum.reduceat(count, start)
+    return _share(np.where(total_long >= 6, top, 0), total_long), again

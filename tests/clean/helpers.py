@@ -75,7 +75,9 @@ def write_raw(lake: Lake, day: str, images: Sequence[bytes], rows_per_part: int 
     return writer.commit(parts, [], {})
 
 
-def write_crawled(lake: Lake, day: str, rows: Sequence[Mapping[str, Any]]) -> Dataset:
+def write_crawled(
+    lake: Lake, day: str, rows: Sequence[Mapping[str, Any]], rows_per_part: int = 100_000
+) -> Dataset:
     """`crawled@DAY`; a row needs a `sha256` and what its test is about."""
     full = [
         {
@@ -91,5 +93,8 @@ def write_crawled(lake: Lake, day: str, rows: Sequence[Mapping[str, Any]]) -> Da
         for i, row in enumerate(rows)
     ]
     columns = {f.name: [row.get(f.name) for row in full] for f in CRAWLED}
+    table = pa.table(columns, schema=CRAWLED)
     writer = lake.writer("crawled", day, volatile=("fetched_at",))
-    return writer.commit([writer.write_table(0, pa.table(columns, schema=CRAWLED))], [], {})
+    starts = range(0, max(len(full), 1), rows_per_part)
+    parts = [writer.write_table(i, table.slice(s, rows_per_part)) for i, s in enumerate(starts)]
+    return writer.commit(parts, [], {})

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mmcore.clean import stage
 from mmcore.clean.stage import Config, run
 from mmcore.errors import UserError
 from mmcore.lake import Dataset, Lake
 from tests.clean.helpers import encode, picture, sha, write_crawled, write_raw
 
 DAY = "2026-11-23"
-NAMES = ("measured", "normalized", "cleaned", "texts")
+NAMES = ("measured", "normalized", "cleaned", "measured_texts", "texts")
 
 
 def _world() -> dict[str, bytes]:
@@ -32,6 +33,21 @@ def _world() -> dict[str, bytes]:
         "bad_aspect": encode(picture(5, (600, 90))),
         "blank": encode(Image.new("RGB", (200, 200), "white"), "BMP"),
     }
+
+
+def _shop() -> list[dict[str, Any]]:
+    """Two hundred images of a shop, some on two pages, whose texts bear its name."""
+    rows: list[dict[str, Any]] = [
+        {
+            "sha256": sha(str(i).encode()),
+            "page_url": f"https://shop.test/{i}",
+            "alt": f"Shoe number {i} with a red sole | ACME shop",
+            "title": "Click for details",
+            "lang": "en",
+        }
+        for i in range(200)
+    ]
+    return [*rows, *({**row, "page_url": "https://shop.test/all"} for row in rows[::3])]
 
 
 def _reasons(cleaned: Dataset) -> dict[str, str]:
@@ -112,6 +128,44 @@ class TestClean:
         }
         assert texts.metadata["masked"] == 1
         assert texts.metadata["funnel"]["kept"] == 4
+
+    def test_a_new_threshold_reads_no_text_again(self, lake: Lake) -> None:
+        photo = encode(picture(1, (400, 300)), "JPEG")
+        write_raw(lake, DAY, [photo])
+        alts = ["Two red kites", "sun", "Zwei rote Drachen über dem Hügel"]
+        crawled = write_crawled(lake, DAY, [{"sha256": sha(photo), "alt": alt} for alt in alts])
+        run(lake, DAY, Config())
+        measured = lake.dataset("measured_texts", DAY)
+        for path in crawled.paths():  # whoever measures again now finds nothing to measure
+            Path(path).unlink()
+        run(lake, DAY, Config(min_caption_words=2, min_language_confidence=1, max_site_images=99))
+        texts = lake.dataset("texts", DAY).read().to_pylist()
+        assert lake.dataset("measured_texts", DAY).manifest == measured.manifest
+        found = {row["text"]: (row["reason"], row["lang"]) for row in texts}
+        assert found["sun"][0] == "too_short"
+        assert found["Zwei rote Drachen über dem Hügel"] == ("ok", None)
+
+    def test_a_day_in_many_tasks_has_the_texts_of_a_day_in_one(
+        self, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = Lake(str(tmp_path / "other"))
+        for target, rows_per_task in ((lake, 20_000), (other, 37)):
+            monkeypatch.setattr(stage, "_ROWS_PER_TEXT_TASK", rows_per_task)
+            write_raw(target, DAY, [])
+            write_crawled(target, DAY, _shop(), rows_per_part=20)
+            run(target, DAY, Config())
+        assert len(other.dataset("texts", DAY).parts) > 5
+        one, many = (target.dataset("texts", DAY).read() for target in (lake, other))
+        assert one.combine_chunks().equals(many.combine_chunks())
+        reasons = dict(zip(one["text"].to_pylist(), one["reason"].to_pylist(), strict=True))
+        assert reasons["Click for details"] == "site_boilerplate"
+        assert reasons["Shoe number 7 with a red sole"] == "ok"
+        assert "Shoe number 7 with a red sole | ACME shop" not in reasons
+        assert not (tmp_path / "other/work/clean").exists() or not any(
+            path.is_file() for path in (tmp_path / "other/work/clean").rglob("*")
+        )
+        hosts = other.dataset("texts", DAY).metadata["coverage"]["hosts"]
+        assert hosts == {"shop.test": 200}
 
     def test_a_day_without_images_gives_empty_datasets(self, lake: Lake) -> None:
         write_raw(lake, DAY, [])

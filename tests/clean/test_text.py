@@ -36,9 +36,15 @@ def test_texts_are_repaired(raw: str, repaired: str) -> None:
     assert text.repair(pa.array([raw])).to_pylist() == [repaired]
 
 
-def _reasons(texts: list[str], role: str = "alt", **thresholds: float) -> list[str]:
-    measured = text.measure(pa.array(texts))
-    table = measured.append_column("role", pa.array([role] * len(texts)))
+def _reasons(
+    texts: list[str], role: str = "alt", site: tuple[int, float] = (0, 0.0), **thresholds: float
+) -> list[str]:
+    """Reasons of texts; `site`: under how many of its site's images, and which share."""
+    n = len(texts)
+    table = text.measure(pa.array(texts))
+    table = table.append_column("role", pa.array([role] * n))
+    table = table.append_column("site_images", pa.array([site[0]] * n, pa.int32()))
+    table = table.append_column("site_share", pa.array([site[1]] * n, pa.float32()))
     return text_reasons(table, TextRules(**thresholds)).to_pylist()  # type: ignore[arg-type]
 
 
@@ -76,6 +82,35 @@ def test_a_smiley_is_a_comment_and_a_paragraph_may_be_longer_than_a_caption() ->
     paragraph = " ".join(f"word{i}" for i in range(400))
     assert _reasons([paragraph], role="context") == ["ok"]
     assert _reasons([paragraph], role="caption") == ["too_long"]
+
+
+def test_what_a_site_repeats_describes_none_of_its_images() -> None:
+    words = ["Handmade in our little shop"]
+    assert _reasons(words, site=(300, 0.2)) == ["site_boilerplate"]
+    assert _reasons(words, site=(300, 0.01)) == ["ok"]  # a common thing of a very large site
+    assert _reasons(words, site=(20, 1.0)) == ["ok"]  # a small site
+    assert _reasons(words, site=(300, 0.2), role="context") == ["ok"]
+    assert _reasons(words, site=(300, 0.2), max_site_images=500) == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("words", "threshold", "reason"),
+    [
+        ("red kite", {"min_caption_words": 3}, "too_short"),
+        ("- red - kite -", {"min_caption_words": 3}, "too_short"),
+        ("a red circle and a blue circle", {"max_word_repetition": 0.2}, "repetitive"),
+        ("Wooooooooooow", {}, "repetitive"),
+        ("Wooooooooow", {}, "ok"),
+        ("4711 0815 2023 51 piece", {}, "not_text"),
+        ("4711 0815 2023 51 piece", {"max_digit_share": 0.9}, "ok"),
+        ("BUY NOW CHEAP SHOES", {"max_capital_share": 0.8}, "not_text"),
+        ("BUY NOW CHEAP SHOES", {}, "ok"),
+    ],
+)
+def test_rules_of_published_sets_can_be_asked_for(
+    words: str, threshold: dict[str, float], reason: str
+) -> None:
+    assert _reasons([words], **threshold) == [reason]
 
 
 def test_thresholds_decide() -> None:
@@ -124,6 +159,32 @@ def test_languages_are_named_where_there_is_evidence(
 )
 def test_without_evidence_the_language_stays_unknown(words: str, page: str | None) -> None:
     assert _identify(words, page) == {"lang": None, "lang_confidence": None}
+
+
+def test_a_language_threshold_asks_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = pa.array(["Zwei Hunde spielen im Schnee", "roter Kreis", "猫が好き"])
+    pages = pa.array(["en", "de", None], pa.string())
+    guessed = language.guess(words, pages, LanguageRules().languages)
+
+    def _asked(*_: object) -> None:
+        raise AssertionError("the classifier was asked")
+
+    monkeypatch.setattr(language.classifier, "chances", _asked)
+    assert language.decide(guessed, pages, LanguageRules())["lang"].to_pylist() == [
+        "de",
+        "de",
+        "ja",
+    ]
+    strict = LanguageRules(min_language_letters=30)
+    assert language.decide(guessed, pages, strict)["lang"].to_pylist() == [None, "de", "ja"]
+    sure = LanguageRules(min_language_confidence=0.96)
+    assert language.decide(guessed, pages, sure)["lang"].to_pylist()[2] is None
+
+
+def test_a_page_language_the_classifier_was_not_given_counts_for_short_texts() -> None:
+    rules = LanguageRules(languages=("en", "de"))
+    found = language.identify(pa.array(["rauður hringur"]), pa.array(["is"]), rules)
+    assert found.to_pylist() == [{"lang": "is", "lang_confidence": pytest.approx(0.6)}]
 
 
 def _identify(words: str, page: str | None) -> dict[str, object]:
