@@ -114,7 +114,10 @@ def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
         for source in recipe.sources
     ]
     gold = str(folder / recipe.gold) if recipe.gold else None
-    return recipe.model_copy(update={"sources": sources, "gold": gold})
+    clean = recipe.clean
+    if clean.blocklist is not None:
+        clean = clean.model_copy(update={"blocklist": str(folder / clean.blocklist)})
+    return recipe.model_copy(update={"sources": sources, "gold": gold, "clean": clean})
 
 
 def _problem(error: Exception) -> str:
