@@ -20,10 +20,12 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
+from mmcore.clean.header import sniff
 from mmcore.clean.measure import Measure, lost
 from mmcore.clean.policy import PixelPolicy
 from mmcore.clean.sandbox import Limits, Sandbox
@@ -62,7 +64,7 @@ def _report(box: Sandbox, images: Iterator[bytes]) -> None:
     lost_rows: Counter[str] = Counter()
     documented = set(re.findall(r"`(\w+)`", _DOCUMENTED.read_text(encoding="utf-8")))
     start = time.monotonic()
-    while rows := [data for data, _ in zip(images, range(_AT_ONCE), strict=False)]:
+    while rows := list(islice(images, _AT_ONCE)):
         pieces = box.map(_table(rows), lost)
         measured = pa.concat_tables([piece[0] for piece in pieces])
         stored = pa.concat_tables([piece[1] for piece in pieces])
@@ -107,7 +109,7 @@ def _table(rows: list[bytes]) -> pa.Table:
 
 def mutants(originals: list[bytes], count: int, choose: random.Random) -> Iterator[bytes]:
     """`count` files, each with one to eight changes to an original."""
-    usable = [data for data in originals if 0 < len(data) <= _LARGEST]
+    usable = [data for data in originals if sniff(data) and len(data) <= _LARGEST]
     for _ in range(count):
         data = bytearray(choose.choice(usable))
         for _ in range(choose.choice((1, 1, 2, 3, 8))):

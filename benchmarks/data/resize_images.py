@@ -133,7 +133,7 @@ def floor() -> Callable[[bytes], bytes]:
         if data not in ready:  # in the warm-up, outside the measurement
             image, header = open_image(data)
             size = target_size(header.width, header.height, policy)
-            spare = max(size[0] * 1.25 / header.width, size[1] * 1.25 / header.height)
+            spare = max(size[0] * 1.1 / header.width, size[1] * 1.1 / header.height)
             scale = next((s for s in (8, 4, 2) if spare * s < 1), 1)
             ready[data] = normalize(data, image, header, policy).pixels.copy(), scale
         pixels, scale = ready[data]

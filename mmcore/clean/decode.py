@@ -16,9 +16,9 @@ from PIL import Image
 from mmcore.clean.colour import interpolable, on_background
 from mmcore.clean.header import Header
 
-# A resize needs some pixels to spare: from 1/8 steps that only just cover the target, the result
-# falls below SSIM .98 of a resize of all pixels.
-_SPARE = 1.25
+# A resize needs some pixels to spare: where a fraction only just covers the target, the result is
+# visibly softer than a resize of all pixels.
+_SPARE = 1.1
 _SCALES = (8, 4, 2)
 _STRIP = 512
 
@@ -33,7 +33,7 @@ def decode(
     size: tuple[int, int],
     background: Rgb = (255, 255, 255),
 ) -> tuple[MatLike, str]:
-    """Decode an opened image at full size, or at a fraction that still has more than 1.25 times
+    """Decode an opened image at full size, or at a fraction that still has more than 1.1 times
     the `size` (width, height) wanted. Alpha is laid on `background`.
 
     Returns uint8 pixels and their mode: `L` [H, W], `CMYK` [H, W, 4], or `RGB`, `LAB` or `YCbCr`
@@ -67,6 +67,8 @@ def _jpeg(data: bytes, mode: str, header: Header, size: tuple[int, int]) -> MatL
             min_height=height // scale,
             min_width=width // scale,
             min_factor=1,
+            # Chroma is interpolated by the resize that follows; without one it has to be here.
+            fastupsample=width > size[0] * _SPARE * scale,
             strict=True,
         )
     except ValueError:

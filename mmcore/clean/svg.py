@@ -27,7 +27,9 @@ _START = re.compile(
     rb"(?:\s+|<\?xml[^>]*>|<!--.*?-->|<!doctype svg[^>\[]*(?:\[.*?\]\s*)?>)*<svg[\s>]",
     re.DOTALL | re.IGNORECASE,
 )
-_INSIDE = re.compile(r"#|data:image/(?:png|jpe?g|gif|webp)[;,]", re.IGNORECASE)
+# A part of the drawing, or a PNG, JPEG, GIF or WebP written into it: by its bytes in base64, for
+# what is declared may be another SVG all the same.
+_INSIDE = re.compile(r"#|data:[^,]*;base64,\s*(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR)")
 _NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+(?:e[+-]?[0-9]+)?)\s*([a-z%]*)\s*\Z", re.IGNORECASE)
 # CSS Values 4, 6.2: absolute lengths in pixels.
 _PIXELS = {"": 1, "px": 1, "in": 96, "cm": 96 / 2.54, "mm": 9.6 / 2.54, "pt": 4 / 3, "pc": 16}
@@ -54,6 +56,7 @@ class Drawing:
             width=size[0],
             height=size[1],
             background=background,
+            dpi=96,
             skip_system_fonts=True,
             font_files=_fonts(),
             font_family="DejaVu Sans",
