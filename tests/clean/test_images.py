@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from mmcore.clean.policy import PixelPolicy
 from tests.clean.helpers import encode, picture
 
 
-def _load(data: bytes, **policy: int) -> Normalized:
+def _load(data: bytes, **policy: Any) -> Normalized:
     image, header = open_image(data)
     return normalize(data, image, header, PixelPolicy(**policy))
 
@@ -211,6 +212,55 @@ def test_images_are_shrunk_to_policy_and_never_enlarged(
     size: tuple[int, int], wanted: tuple[int, int]
 ) -> None:
     assert target_size(*size, PixelPolicy()) == wanted
+
+
+def test_small_images_are_enlarged_only_where_that_is_asked_for() -> None:
+    policy = PixelPolicy(enlarge=True)
+    assert target_size(100, 80, policy) == (320, 256)
+    assert target_size(1000, 40, policy) == (1024, 41)
+    assert target_size(1024, 512, policy) == (512, 256)
+    loaded = _load(encode(_halves("red", "blue")), enlarge=True)
+    assert loaded.pixels.shape == (256, 384, 3)
+    assert (loaded.width, loaded.height) == (120, 80)
+    assert _near(_colour(loaded, 0.1, 0.5), (254, 0, 0))
+
+
+def test_the_background_of_transparent_pixels_may_be_chosen() -> None:
+    image = Image.new("RGBA", (100, 100), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 128), (50, 0, 100, 100))
+    for kind in ("PNG", "WEBP"):
+        loaded = _load(encode(image, kind), background="#204060")
+        assert _near(_colour(loaded, 0.1, 0.5), (0x20, 0x40, 0x60))
+        assert _near(_colour(loaded, 0.9, 0.5), (0x10, 0x20, 0xB0), 12)
+
+
+def test_images_may_be_stored_as_webp() -> None:
+    stored = Image.open(io.BytesIO(_load(encode(picture(1)), store_as="webp").encoded))
+    assert (stored.format, stored.size) == ("WEBP", (160, 120))
+    assert set(stored.info) <= {"loop", "background", "timestamp", "duration"}
+
+
+@pytest.mark.parametrize(
+    ("head", "detail"),
+    [
+        (b"\0\0\1\0\1\0", "ICO"),
+        (b"\xff\x0a\xff", "JPEG XL"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+    ],
+)
+def test_an_image_of_another_kind_is_unsupported_by_name(head: bytes, detail: str) -> None:
+    with pytest.raises(Refused) as refused:
+        open_image(head + bytes(64))
+    assert refused.value.reason == "unsupported_format"
+    assert detail in refused.value.detail
+
+
+def test_avif_is_known_by_its_compatible_brands() -> None:
+    data = encode(picture(1), "AVIF")
+    renamed = data[:8] + b"mif1" + data[12:]
+    assert b"avif" in data[16:32]
+    assert _header(renamed).format == "AVIF"
 
 
 def test_a_shrunk_jpeg_looks_like_a_careful_resize() -> None:
