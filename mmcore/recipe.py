@@ -114,10 +114,13 @@ def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
         for source in recipe.sources
     ]
     gold = str(folder / recipe.gold) if recipe.gold else None
-    tokenize = recipe.tokenize
+    tokenize, clean = recipe.tokenize, recipe.clean
     if tokenize.file:
         tokenize = tokenize.model_copy(update={"file": str(folder / tokenize.file)})
-    return recipe.model_copy(update={"sources": sources, "gold": gold, "tokenize": tokenize})
+    if clean.blocklist is not None:
+        clean = clean.model_copy(update={"blocklist": str(folder / clean.blocklist)})
+    changed = {"sources": sources, "gold": gold, "tokenize": tokenize, "clean": clean}
+    return recipe.model_copy(update=changed)
 
 
 def _problem(error: Exception) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmcore.clean import stage
+from mmcore.clean import stage, stage_texts
 from mmcore.cluster import ClusterSettings, connect
 from mmcore.cluster.usage import measured
 from mmcore.lake import Lake
@@ -90,10 +90,12 @@ def measure_rows(captions: Path, rows: int, folder: Path) -> None:
     tables = enumerate(day(endless(captions), rows))
     crawled = writer.commit([writer.write_table(i, t) for i, t in tables], [], {})
     config = stage.Config()
-    policy = stage.TextPolicy(**config.model_dump(include=set(stage.TextPolicy.model_fields)))
+    policy = stage_texts.TextPolicy(
+        **config.model_dump(include=set(stage_texts.TextPolicy.model_fields))
+    )
     with measured() as usage:
-        texts = stage._measure_texts(lake, DAY, crawled, policy)
-        stage._decide_texts(lake, DAY, texts, *_rules(config))
+        texts = stage_texts.measure_texts(lake, DAY, crawled, policy)
+        stage_texts.decide_texts(lake, DAY, texts, *_rules(config))
     largest = max(pq.ParquetFile(path).metadata.num_rows for path in texts.paths())
     print(
         f"| {rows} | {texts.rows} | {usage.cpu_seconds:.1f} | {usage.cpu_seconds / rows * 1e6:.0f} "

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from mmcore.clean.svg import Drawing, UnsafeDrawing, looks_like_svg, read_svg
+
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -19,12 +21,24 @@ _MAGIC = (
     (b"II*\0", "TIFF"),
     (b"MM\0*", "TIFF"),
 )
+# Known, but not shown by every browser or not worth a decoder of their own.
+_OTHER = (
+    (b"\0\0\1\0", "ICO"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+    (b"8BPS", "PSD"),
+    (b"%PDF-", "PDF"),
+)
+_AVIF = frozenset({b"avif", b"avis"})
+_HEIF = frozenset({b"heic", b"heix", b"mif1", b"msf1"})
 _ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
 # What decoders say, in their many words, when the bytes end too early.
 _ENDS_EARLY = re.compile(
     r"truncat|premature|unexpected end|end of file|eof|not enough|too short|overrun|incomplete",
     re.IGNORECASE,
 )
+_OUT_OF_MEMORY = "Insufficient memory"  # OpenCV's words
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+", re.IGNORECASE)
 
 
@@ -53,16 +67,26 @@ def sniff(data: bytes) -> str | None:
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
+    if data[4:8] == b"ftyp" and _AVIF & _brands(data):
         return "AVIF"
-    return None
+    return "SVG" if looks_like_svg(data) else None
 
 
-def open_image(data: bytes) -> tuple[Image.Image, Header]:
-    """Read the header only. Raises Refused for what is not an image or is broken this early."""
+def open_image(data: bytes, svg: bool = False) -> tuple[Image.Image | Drawing, Header]:
+    """Read the header only. Raises Refused for what is not an image or is broken this early.
+
+    `svg`: whether drawings are wanted.
+    """
     name = sniff(data)
     if name is None:
+        other = _unsupported(data)
+        if other is not None:
+            raise Refused("unsupported_format", other)
         raise Refused("not_an_image", "no known image format starts like this")
+    if name == "SVG":
+        if not svg:
+            raise Refused("unsupported_format", "SVG: set clean.svg and install mmcore[svg]")
+        return _open_svg(data)
     try:
         with _no_pillow_limit():
             image = Image.open(io.BytesIO(data), formats=[name])
@@ -71,6 +95,29 @@ def open_image(data: bytes) -> tuple[Image.Image, Header]:
     except Exception as error:
         raise refusal(data, name, error) from error
     return image, Header(name, image.width, image.height, animated)
+
+
+def _open_svg(data: bytes) -> tuple[Drawing, Header]:
+    try:
+        drawing = read_svg(data)
+    except UnsafeDrawing as error:
+        raise Refused("unsafe_svg", str(error)) from error
+    except Exception as error:
+        raise refusal(data, "SVG", error) from error
+    return drawing, Header("SVG", drawing.width, drawing.height, False)
+
+
+def _unsupported(data: bytes) -> str | None:
+    """Name of a known format that is not read."""
+    if data[4:8] == b"ftyp" and _HEIF & _brands(data):
+        return "HEIF"
+    return next((name for magic, name in _OTHER if data.startswith(magic)), None)
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """Major and compatible brands of an ISO media file (ISO/IEC 14496-12, 4.3)."""
+    end = min(int.from_bytes(data[:4], "big"), 256, len(data))
+    return {data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))}
 
 
 def refusal(data: bytes | None, name: str, error: Exception) -> Refused:
@@ -82,6 +129,8 @@ def refusal(data: bytes | None, name: str, error: Exception) -> Refused:
         # "BM" alone is too weak a sign: a text may well begin so.
         return Refused("not_an_image", "no known image format starts like this")
     detail = f"{name}: {type(error).__name__}: {_ADDRESS.sub('', str(error))}"[:200]
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY in str(error):
+        return Refused("out_of_memory", detail)
     early = isinstance(error, EOFError) or bool(_ENDS_EARLY.search(str(error)))
     if early or (data is not None and _shorter_than_declared(data, name)):
         return Refused("truncated", detail)

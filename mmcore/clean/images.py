@@ -1,4 +1,4 @@
-"""Image bytes in, one plain sRGB JPEG out, or a reason why not.
+"""Image bytes in, one plain sRGB JPEG or WebP out, or a reason why not.
 
 The header is read first, so an image that declares too many pixels is refused before a single one
 is decoded. Everything here works on one image and knows no threshold but the pixel budget.
@@ -8,57 +8,26 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Self
 
 import cv2
 import numpy as np
 import simplejpeg
 from cv2.typing import MatLike
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmcore.clean.colour import srgb
 from mmcore.clean.decode import decode
+from mmcore.clean.detect import Detector, Found
+from mmcore.clean.faces import blur
 from mmcore.clean.header import Header, Refused, refusal
+from mmcore.clean.policy import PixelPolicy
 from mmcore.clean.resize import resize
+from mmcore.clean.svg import Drawing
 
 _EXIF_ORIENTATION = 0x0112
 
 
 cv2.setNumThreads(1)  # the tasks are the parallelism
-
-
-class PixelPolicy(BaseModel):
-    """How pixels are read and stored. A change here decodes every image again."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    shorter_side: int = Field(
-        default=256,
-        ge=16,
-        le=4096,
-        description="Stored images are shrunk to this shorter side in pixels.",
-    )
-    longer_side: int = Field(
-        default=1024,
-        ge=16,
-        le=16384,
-        description="Nor is a stored image longer than this, in pixels.",
-    )
-    quality: int = Field(
-        default=90, ge=50, le=100, description="JPEG quality of the stored images."
-    )
-    max_pixels: int = Field(
-        default=50_000_000,
-        ge=1,
-        description="An image whose header declares more pixels is refused without decoding it.",
-    )
-
-    @model_validator(mode="after")
-    def _longer_is_longer(self) -> Self:
-        if self.longer_side < self.shorter_side:
-            raise ValueError("longer_side must not be smaller than shorter_side")
-        return self
 
 
 @dataclass(frozen=True)
@@ -68,11 +37,19 @@ class Normalized:
     width: int
     height: int
     pixels: MatLike
-    """sRGB [H, W, 3], resized by policy."""
-    jpeg: bytes
+    """sRGB [H, W, 3], resized by policy, faces blurred where the policy asks for it."""
+    encoded: bytes
+    found: Found | None = None
+    """What the detector saw, where one was given."""
 
 
-def normalize(data: bytes, image: Image.Image, header: Header, policy: PixelPolicy) -> Normalized:
+def normalize(
+    data: bytes,
+    image: Image.Image | Drawing,
+    header: Header,
+    policy: PixelPolicy,
+    detector: Detector | None = None,
+) -> Normalized:
     """Decode, resize, convert and encode an opened image. Raises Refused."""
     pixels = header.width * header.height
     if pixels > policy.max_pixels:
@@ -81,36 +58,60 @@ def normalize(data: bytes, image: Image.Image, header: Header, policy: PixelPoli
         raise Refused("decode_error", "the image has no pixels")
     size = target_size(header.width, header.height, policy)
     try:
-        decoded, mode = decode(data, image, header, size)
-        small = srgb(resize(decoded, size), mode, image.info.get("icc_profile"))
-        orientation = _orientation(image)
-        shown = _turn(small, orientation)
-        turned = orientation >= 5
+        shown, turned = _shown(data, image, header, size, policy)
+        found = detector.look(shown) if detector else None
+        if found and policy.blur_faces:
+            shown = blur(shown, found.faces)
         width, height = header.width, header.height
         return Normalized(
             height if turned else width,
             width if turned else height,
             shown,
-            encode_jpeg(shown, policy.quality),
+            encode(shown, policy),
+            found,
         )
     except Exception as error:
         raise refusal(None, header.format, error) from error
 
 
+def _shown(
+    data: bytes,
+    image: Image.Image | Drawing,
+    header: Header,
+    size: tuple[int, int],
+    policy: PixelPolicy,
+) -> tuple[MatLike, bool]:
+    """sRGB [H, W, 3] of `size` as a browser shows it, and whether its sides were swapped."""
+    if isinstance(image, Drawing):
+        return image.draw(size, policy.background), False
+    decoded, mode = decode(data, image, header, size, policy.background_rgb)
+    small = srgb(resize(decoded, size), mode, image.info.get("icc_profile"))
+    orientation = _orientation(image)
+    return _turn(small, orientation), orientation >= 5
+
+
 def target_size(width: int, height: int, policy: PixelPolicy) -> tuple[int, int]:
-    """Stored size of an image: both sides within policy, aspect kept, never enlarged."""
-    scale = min(
-        1.0, policy.shorter_side / min(width, height), policy.longer_side / max(width, height)
-    )
+    """Stored size of an image: both sides within policy, aspect kept; enlarged only if asked."""
+    scale = min(policy.shorter_side / min(width, height), policy.longer_side / max(width, height))
+    if not policy.enlarge:
+        scale = min(1.0, scale)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def encode_jpeg(pixels: MatLike, quality: int) -> bytes:
-    """Baseline JPEG, 4:2:0, no metadata, of [H, W, 3]: the same pixels give the same bytes."""
-    encoded: bytes = simplejpeg.encode_jpeg(
-        np.ascontiguousarray(pixels), quality=quality, colorspace="RGB", colorsubsampling="420"
+def encode(pixels: MatLike, policy: PixelPolicy) -> bytes:
+    """Baseline 4:2:0 JPEG or lossy WebP without metadata of sRGB [H, W, 3]: the same pixels give
+    the same bytes."""
+    pixels = np.ascontiguousarray(pixels)
+    if policy.store_as == "webp":
+        options = [cv2.IMWRITE_WEBP_QUALITY, policy.quality]
+        done, webp = cv2.imencode(".webp", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
+        if not done:
+            raise ValueError("libwebp could not encode the image")
+        return webp.tobytes()
+    jpeg: bytes = simplejpeg.encode_jpeg(
+        pixels, quality=policy.quality, colorspace="RGB", colorsubsampling="420"
     )
-    return encoded
+    return jpeg
 
 
 def _orientation(image: Image.Image) -> int:

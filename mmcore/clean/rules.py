@@ -39,6 +39,25 @@ class ImageRules(BaseModel):
         description="An image none of whose channels varies by this much (standard deviation, "
         "0 to 127) is blank.",
     )
+    max_urls: int = Field(
+        default=20,
+        ge=8,
+        description="Most URLs of a day that may give the very same file: beyond, it is a "
+        "placeholder.",
+    )
+    max_text_likeness: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Largest share of an image that looks like rendered text: 0.35 leaves "
+        "screenshots and scanned pages out.",
+    )
+    max_unsafe: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Largest score of nudity; decides only where clean.safety is set.",
+    )
 
 
 class TextRules(BaseModel):
@@ -128,7 +147,7 @@ class TextRules(BaseModel):
 
 
 def image_reasons(measured: pa.Table, rules: ImageRules) -> pa.Array:
-    """A reason for every MEASURED row; `ok` where nothing speaks against it."""
+    """A reason for every MEASURED row with `urls`; `ok` where nothing speaks against it."""
     outcome = _flat(measured["outcome"])
     shorter = pc.min_element_wise(_flat(measured["width"]), _flat(measured["height"]))
     masks: Masks = [
@@ -136,6 +155,9 @@ def image_reasons(measured: pa.Table, rules: ImageRules) -> pa.Array:
         ("too_small", pc.less(shorter, rules.min_side)),
         ("bad_aspect", pc.greater(_flat(measured["aspect"]), pa.scalar(rules.max_aspect))),
         ("blank", pc.less(_flat(measured["deviation"]), pa.scalar(rules.min_deviation))),
+        ("placeholder", pc.greater(_flat(measured["urls"]), rules.max_urls)),
+        ("unsafe", pc.greater(_flat(measured["unsafe"]), pa.scalar(rules.max_unsafe))),
+        ("text", pc.greater(_flat(measured["text_likeness"]), pa.scalar(rules.max_text_likeness))),
     ]
     decoded = pc.equal(outcome, "ok")
     return pc.if_else(decoded, first_reason(masks, measured.num_rows), outcome)

@@ -15,7 +15,8 @@ KEY_DIGITS = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with its labels, as `{key}.jpg`, `{key}.txt` and `{key}.json` of a shard.
+    """One image with its labels, as `{key}.jpg` (or `.webp`), `{key}.txt` and `{key}.json` of a
+    shard.
 
     `jpg` is the encoded image, `text` its best caption (may be empty), `labels` the decoded JSON
     (`{}` where a foreign shard has none).
@@ -44,7 +45,7 @@ def pack_shard(name: ShardName, samples: list[Sample]) -> tuple[bytes, bytes]:
     The same samples in any order give the same bytes. Keys must be distinct.
     """
     ordered = sorted(samples, key=lambda sample: sample.key)
-    names = [f"{s.key}.{extension}" for s in ordered for extension in ("jpg", "json", "txt")]
+    names = [f"{s.key}.{end}" for s in ordered for end in (_image_extension(s), "json", "txt")]
     contents = [content for s in ordered for content in _contents(s)]
     pieces, bounds = pack(names, contents)
     tar = b"".join([*pieces, END])
@@ -56,6 +57,10 @@ def pack_shard(name: ShardName, samples: list[Sample]) -> tuple[bytes, bytes]:
         entries.append(SampleEntry(key=sample.key, offset=start, size=stop - start, sha256=digest))
     index = ShardIndex(tar=name.tar, bytes=len(tar), samples=entries)
     return tar, dump_index(index)
+
+
+def _image_extension(sample: Sample) -> str:
+    return "webp" if sample.jpg[:4] == b"RIFF" else "jpg"
 
 
 def _contents(sample: Sample) -> tuple[bytes, bytes, bytes]:

@@ -55,6 +55,19 @@ def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return out.getvalue()
 
 
+def raw_table(images: Sequence[bytes]) -> pa.Table:
+    """Rows of `raw` in the order of the images, with the columns that are measured."""
+    keys = [sha(data) for data in images]
+    return pa.table(
+        {
+            "sha256": pa.array(keys, pa.string()),
+            "image": pa.array(images, pa.binary()),
+            "bytes": pa.array([len(data) for data in images], pa.int64()),
+            "url": pa.array([f"http://site.test/{key[:8]}" for key in keys], pa.string()),
+        }
+    )
+
+
 def write_raw(lake: Lake, day: str, images: Sequence[bytes], rows_per_part: int = 1000) -> Dataset:
     """`raw@DAY` as the crawl writes it."""
     rows = sorted({sha(data): data for data in images}.items())

@@ -5,17 +5,19 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
 from mmcore.clean.header import Header, Refused, open_image
-from mmcore.clean.images import Normalized, PixelPolicy, normalize, target_size
+from mmcore.clean.images import Normalized, normalize, target_size
+from mmcore.clean.policy import PixelPolicy
 from tests.clean.helpers import encode, picture
 
 
-def _load(data: bytes, **policy: int) -> Normalized:
+def _load(data: bytes, **policy: Any) -> Normalized:
     image, header = open_image(data)
     return normalize(data, image, header, PixelPolicy(**policy))
 
@@ -31,7 +33,7 @@ def _reason(data: bytes, **policy: int) -> str:
 
 
 def _colour(image: Normalized, x: float, y: float) -> tuple[int, ...]:
-    pixels = Image.open(io.BytesIO(image.jpeg))
+    pixels = Image.open(io.BytesIO(image.encoded))
     at = (int(x * (pixels.width - 1)), int(y * (pixels.height - 1)))
     value = pixels.getpixel(at)
     assert isinstance(value, tuple)
@@ -71,7 +73,7 @@ def test_the_formats_of_the_web_are_read_whatever_they_are_called(kind: str) -> 
     image = _load(data)
     assert _header(data) == Header(kind, 200, 100, False)
     assert (image.width, image.height) == (200, 100)
-    stored = Image.open(io.BytesIO(image.jpeg))
+    stored = Image.open(io.BytesIO(image.encoded))
     assert (stored.format, stored.mode, stored.size) == ("JPEG", "RGB", (200, 100))
 
 
@@ -127,13 +129,13 @@ def test_no_metadata_survives() -> None:
     exif[0x8825] = {1: "N", 2: (52.0, 31.0, 0.0)}
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     data = encode(picture(4), "JPEG", exif=exif, comment=b"SECRET comment", icc_profile=profile)
-    stored = Image.open(io.BytesIO(_load(data).jpeg))
+    stored = Image.open(io.BytesIO(_load(data).encoded))
     assert set(stored.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
-    assert b"SECRET" not in _load(data).jpeg
+    assert b"SECRET" not in _load(data).encoded
 
     text = PngImagePlugin.PngInfo()
     text.add_text("Author", "SECRET author")
-    assert b"SECRET" not in _load(encode(picture(4), "PNG", pnginfo=text)).jpeg
+    assert b"SECRET" not in _load(encode(picture(4), "PNG", pnginfo=text)).encoded
 
 
 def test_transparent_pixels_become_white() -> None:
@@ -212,6 +214,55 @@ def test_images_are_shrunk_to_policy_and_never_enlarged(
     assert target_size(*size, PixelPolicy()) == wanted
 
 
+def test_small_images_are_enlarged_only_where_that_is_asked_for() -> None:
+    policy = PixelPolicy(enlarge=True)
+    assert target_size(100, 80, policy) == (320, 256)
+    assert target_size(1000, 40, policy) == (1024, 41)
+    assert target_size(1024, 512, policy) == (512, 256)
+    loaded = _load(encode(_halves("red", "blue")), enlarge=True)
+    assert loaded.pixels.shape == (256, 384, 3)
+    assert (loaded.width, loaded.height) == (120, 80)
+    assert _near(_colour(loaded, 0.1, 0.5), (254, 0, 0))
+
+
+def test_the_background_of_transparent_pixels_may_be_chosen() -> None:
+    image = Image.new("RGBA", (100, 100), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 128), (50, 0, 100, 100))
+    for kind in ("PNG", "WEBP"):
+        loaded = _load(encode(image, kind), background="#204060")
+        assert _near(_colour(loaded, 0.1, 0.5), (0x20, 0x40, 0x60))
+        assert _near(_colour(loaded, 0.9, 0.5), (0x10, 0x20, 0xB0), 12)
+
+
+def test_images_may_be_stored_as_webp() -> None:
+    stored = Image.open(io.BytesIO(_load(encode(picture(1)), store_as="webp").encoded))
+    assert (stored.format, stored.size) == ("WEBP", (160, 120))
+    assert set(stored.info) <= {"loop", "background", "timestamp", "duration"}
+
+
+@pytest.mark.parametrize(
+    ("head", "detail"),
+    [
+        (b"\0\0\1\0\1\0", "ICO"),
+        (b"\xff\x0a\xff", "JPEG XL"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+    ],
+)
+def test_an_image_of_another_kind_is_unsupported_by_name(head: bytes, detail: str) -> None:
+    with pytest.raises(Refused) as refused:
+        open_image(head + bytes(64))
+    assert refused.value.reason == "unsupported_format"
+    assert detail in refused.value.detail
+
+
+def test_avif_is_known_by_its_compatible_brands() -> None:
+    data = encode(picture(1), "AVIF")
+    renamed = data[:8] + b"mif1" + data[12:]
+    assert b"avif" in data[16:32]
+    assert _header(renamed).format == "AVIF"
+
+
 def test_a_shrunk_jpeg_looks_like_a_careful_resize() -> None:
     rng = np.random.default_rng(5)
     coarse = Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8))
@@ -226,7 +277,7 @@ def test_a_shrunk_jpeg_looks_like_a_careful_resize() -> None:
 
 def test_the_same_image_gives_the_same_bytes() -> None:
     data = encode(picture(6, (400, 300)), "WEBP")
-    assert _load(data).jpeg == _load(data).jpeg
+    assert _load(data).encoded == _load(data).encoded
 
 
 def test_a_policy_that_contradicts_itself_is_refused() -> None:

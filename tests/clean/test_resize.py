@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmcore.clean.images import PixelPolicy, target_size
+from mmcore.clean.images import target_size
+from mmcore.clean.policy import PixelPolicy
 from mmcore.clean.resize import resize
 from tests.clean.helpers import picture
 

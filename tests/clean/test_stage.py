@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmcore.clean import stage
+from mmcore.clean import stage_texts
 from mmcore.clean.stage import Config, run
 from mmcore.errors import UserError
 from mmcore.lake import Dataset, Lake
@@ -150,7 +150,7 @@ class TestClean:
     ) -> None:
         other = Lake(str(tmp_path / "other"))
         for target, rows_per_task in ((lake, 20_000), (other, 37)):
-            monkeypatch.setattr(stage, "_ROWS_PER_TEXT_TASK", rows_per_task)
+            monkeypatch.setattr(stage_texts, "_ROWS_PER_TEXT_TASK", rows_per_task)
             write_raw(target, DAY, [])
             write_crawled(target, DAY, _shop(), rows_per_part=20)
             run(target, DAY, Config())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from mmcore.clean import coverage
+from mmcore.clean import text_coverage
 
 
 def _kept(rows: list[tuple[str, str, str, str]]) -> pa.Table:
@@ -22,7 +22,7 @@ def test_images_are_counted_per_host_and_per_concept() -> None:
             ("c", "file:///data/a.jsonl", "caption", "Ein Drachen über dem Hügel"),
         ]
     )
-    counts = coverage.count(kept)
+    counts = text_coverage.count(kept)
     assert counts["hosts"] == {"-": 1, "one.test": 1, "two.test": 1}
     assert counts["concepts"] == {
         "drachen": 1,
@@ -35,11 +35,11 @@ def test_images_are_counted_per_host_and_per_concept() -> None:
 
 
 def test_the_commonest_come_first_and_equal_ones_by_name() -> None:
-    assert coverage.top({"b": 1, "a": 1, "c": 5}, 2) == {"c": 5, "a": 1}
+    assert text_coverage.top({"b": 1, "a": 1, "c": 5}, 2) == {"c": 5, "a": 1}
 
 
 def test_nothing_kept_is_nothing_covered() -> None:
     empty = _kept([]).cast(
         pa.schema([(n, pa.string()) for n in ("sha256", "page_url", "role", "text")])
     )
-    assert coverage.count(empty) == {"hosts": {}, "concepts": {}}
+    assert text_coverage.count(empty) == {"hosts": {}, "concepts": {}}
