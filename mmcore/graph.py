@@ -59,6 +59,7 @@ def crawl(job: Job) -> Dataset:
             job.recipe.crawl,
             sources=job.recipe.sources,
             retry_failed=job.retry_failed,
+            blocklist=job.recipe.clean.blocklist,
         )
 
 

@@ -74,6 +74,13 @@ class Asker:
                 return answer, attempts
             await asyncio.sleep(answer)
 
+    def digest(self, answer: Answer) -> str:
+        """SHA-256 of an image's body; of a 304, that of the body it stands for."""
+        before = self._memory.recent.get(("image", answer.url))
+        if answer.status == 304 and before is not None and before.sha256 is not None:
+            return before.sha256
+        return hashlib.sha256(answer.body).hexdigest()
+
     def keep(self, kind: str, answer: Answer, attempts: int) -> None:
         """Enter a final answer into the books and the journal; its body only where it is `ok`."""
         replayed = self._memory.replay.get((kind, answer.url))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -62,6 +63,13 @@ class Findings:
     def withhold_body(self, key: Key) -> None:
         """Do not keep the body beyond this crawl: what it says forbids it."""
         self.answers[key] = replace(self.answers[key], archived=False)
+
+    def erase(self, digests: Collection[str]) -> None:
+        """Forget stored images whose bytes were erased since: they must not be stored."""
+        for url in [url for url, image in self.images.items() if image.sha256 in digests]:
+            del self.images[url]
+            outcome = self.outcomes["image", url]
+            self.note(replace(outcome, reason="blocklisted", sha256=None, bytes=0))
 
     def note(self, outcome: Outcome) -> None:
         """Put an outcome on record; the last word about a URL counts."""

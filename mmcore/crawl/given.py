@@ -5,10 +5,11 @@ A block of a folder, a tar or an archive is one Ray task that writes its parts a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mmcore.annotated import Member, tar_members
+from mmcore.blocklist import Blocklist
 from mmcore.cluster import map_parts
 from mmcore.crawl.findings import Findings
 from mmcore.crawl.folder import Block, FolderRows, crawled_rows_table, folder_blocks, read_block
@@ -42,6 +43,7 @@ class _Written:
         writers: Writers,
     ) -> None:
         """Write a block of rows, without the images that earlier blocks have `stored`."""
+        found = without(found, settings.host.blocked)
         images = {sha: i for sha, i in found.images.items() if sha not in stored}
         first = {sha: (url, media) for sha, (url, media, _) in images.items()}
         sizes = {sha: len(data) for sha, (_, _, data) in images.items()}
@@ -58,6 +60,22 @@ class _Written:
         stored |= images.keys()
         self.outcomes += found.outcomes
         self.rows += len(found.crawled)
+
+
+def without(found: FolderRows, blocked: Blocklist) -> FolderRows:
+    """The rows without files that must not be stored; their outcomes say so."""
+    listed = {sha for sha in found.images if blocked.has(sha)}
+    if not listed:
+        return found
+    outcomes = [
+        replace(o, reason="blocklisted", sha256=None) if o.sha256 in listed else o
+        for o in found.outcomes
+    ]
+    return FolderRows(
+        [row for row in found.crawled if row["sha256"] not in listed],
+        {sha: image for sha, image in found.images.items() if sha not in listed},
+        outcomes,
+    )
 
 
 def run_folders(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from mmcore.blocklist import Blocklist
 from mmcore.crawl.asking import Asker
 from mmcore.crawl.charset import decode_page
 from mmcore.crawl.consent import ConsentPolicy, header_directives
@@ -48,6 +49,8 @@ class HostLimits:
     max_page_bytes: int = 8 << 20
     max_image_bytes: int = 32 << 20
     consent: ConsentPolicy = field(default_factory=ConsentPolicy)
+    blocked: Blocklist = field(default_factory=Blocklist)
+    """Files that are not stored, whoever shows them."""
 
 
 @dataclass(slots=True)
@@ -385,7 +388,9 @@ class HostCrawl:
         refused = self._limits.consent.refusal(directives, tdm)
         known = not answer.body  # by its digest, from a crawl that has looked at the bytes
         kind = answer.content_type if known else image_type(answer.body[:1024], answer.media_type)
-        reason = refused or ("ok" if kind else "wrong_content_type")
+        reason: str = refused or ("ok" if kind else "wrong_content_type")
+        if self._limits.blocked.sha256 and self._limits.blocked.has(self._asker.digest(answer)):
+            reason = "blocklisted"
         if reason != "ok" or kind is None:
             # What may not be used, or is no image, is not kept at all.
             answer = replace(answer, reason=reason, body=b"")

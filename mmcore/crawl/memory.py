@@ -237,6 +237,7 @@ def load_images(archive: Archive, keys: Iterable[str], spill: Spill) -> dict[str
         inside = pc.is_in(dataset.read_part(index, ["sha256"])["sha256"], wanted)
         if pc.any(inside).as_py():
             table = dataset.read_part(index, ["sha256", "image"]).filter(inside)
+            table = table.filter(table["image"].is_valid())  # null where it was erased
             for sha, data in zip(table["sha256"].to_pylist(), table["image"], strict=True):
                 found[sha] = spill.append(data.as_py())
     return found

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmcore import __version__
+from mmcore.blocklist import Blocklist, read_blocklist
 from mmcore.cluster import map_parts, post, say
 from mmcore.crawl.answers import ANSWERS, ANSWERS_VOLATILE
 from mmcore.crawl.consent import ConsentPolicy
@@ -106,12 +107,14 @@ def run(
     config: Config,
     sources: Sequence[Source],
     retry_failed: bool = False,
+    blocklist: str | None = None,
 ) -> Dataset:
     """Crawl the sources for `day` and commit `references`, `raw`, `outcomes`, then `crawled`.
 
     Always asks the sources again, with the validators of the last answers: whether a site has
     changed is what a crawl finds out. An unchanged site gives the same digests. A crawl of the day
     that was killed is continued. retry_failed: ask only for what failed in the day's last crawl.
+    blocklist: file of hashes of images that are not stored (mmcore.blocklist).
     Raises UserError where no source could be read at all.
     """
     record = _recorded(config, sources)
@@ -126,7 +129,7 @@ def run(
     ledger = Ledger()
     sites = [source for source in sources if isinstance(source, SiteSource)]
     lists = [source for source in sources if isinstance(source, UrlsSource)]
-    settings = _settings(config, sites, lists)
+    settings = _settings(config, sites, lists, read_blocklist(blocklist))
     folders = [source for source in sources if isinstance(source, FolderSource)]
     tars = [source for source in sources if isinstance(source, WebdatasetSource)]
     # What is at hand comes first: a wrong path is said before a crawl of hours.
@@ -220,7 +223,9 @@ def _scope(site: SiteSource) -> Scope:
     )
 
 
-def _settings(config: Config, sites: list[SiteSource], lists: list[UrlsSource]) -> Settings:
+def _settings(
+    config: Config, sites: list[SiteSource], lists: list[UrlsSource], blocked: Blocklist
+) -> Settings:
     contact = f" (+{config.contact})" if config.contact else ""
     return Settings(
         user_agent=f"{PRODUCT}/{__version__}{contact}",
@@ -232,6 +237,7 @@ def _settings(config: Config, sites: list[SiteSource], lists: list[UrlsSource]) 
             int(config.max_page_mb * 2**20),
             int(config.max_image_mb * 2**20),
             config.consent,
+            blocked,
         ),
         politeness=Politeness(
             config.requests_per_second,

@@ -132,6 +132,8 @@ def finish_unit(
     missing = first.keys() - found.bodies.keys()
     if missing and archive is not None:  # known by digest: the day's last crawl has the bytes
         found.bodies |= load_images(archive, missing, spill)
+        found.erase(erased := missing - found.bodies.keys())  # clean's blocklist took the bytes
+        first = {sha: where for sha, where in first.items() if sha not in erased}
     sizes = {sha: found.bodies[sha].length for sha in first}
     tables = raw_tables(
         first,

@@ -203,6 +203,9 @@ class _Reader:
             self._found.note(replace(outcome, reason=reason))
             return
         sha = hashlib.sha256(body).hexdigest()
+        if self._limits.blocked.has(sha):
+            self._found.note(replace(outcome, reason="blocklisted"))
+            return
         self._found.note(replace(outcome, bytes=len(body), content_type=kind, sha256=sha))
         if sha not in self._found.bodies:
             self._found.bodies[sha] = self._spill.append(body)
