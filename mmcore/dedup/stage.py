@@ -7,7 +7,6 @@ cluster: that is all a later day needs to recognise it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,28 +19,14 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmcore.cluster import map_parts
-from mmcore.dedup import bands, clusters, index, records, texts, verify
+from mmcore.dedup import bands, clusters, index, records, stage_rows, verify
 from mmcore.dedup.hashing import hamming
 from mmcore.dedup.index import Assigned, Images, Indices, Known
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
 
 _BANDING = bands.Banding(bands=4, radius=1)
 _QUERIES_PER_TASK = 50_000
-_ROWS_PER_PART = 20_000
 
-DEDUPLICATED = pa.schema(
-    [
-        ("sha256", pa.string()),
-        ("cluster", pa.string()),
-        ("canonical", pa.string()),
-        ("kept", pa.bool_()),
-        ("reason", pa.string()),
-        ("captions", pa.list_(texts.CAPTION)),
-        ("split", pa.string()),
-        ("annotation", pa.string()),
-        ("day_first_seen", pa.string()),
-    ]
-)
 CLUSTERS = pa.schema(
     [
         ("cluster", pa.string()),
@@ -108,8 +93,12 @@ def run(lake: Lake, day: str, config: Config) -> Dataset:
     assigned, search = _cluster(inputs, images, known, config)
     split = _splits(inputs.crawled, images, known, assigned)
     _write_clusters(lake.writer("clusters", day), inputs, images, assigned, split, settings)
-    rows = _decisions(images, known, assigned, split, day)
-    return _write(lake.writer("deduplicated", day), inputs, rows, search, config)
+    decided = stage_rows.decisions(images, known, assigned, split, day)
+    writer = lake.writer("deduplicated", day)
+    rows = stage_rows.write(
+        writer, inputs.texts, inputs.crawled, decided, config.max_caption_clusters
+    )
+    return writer.commit(rows.parts, inputs.all, settings, rows.metadata | {"search": search})
 
 
 @dataclass(frozen=True)
@@ -279,116 +268,3 @@ def _cluster_part(
     leaders = leaders.rename_columns(["cluster", "phash", "thumb"])
     table = leaders.append_column("split", records.split_names(split))
     return writer.write_table(part, table.cast(CLUSTERS))
-
-
-# --- rows with captions ---------------------------------------------------------------------------
-
-
-def _decisions(
-    images: Images, known: Known, assigned: Assigned, split: Indices, day: str
-) -> pa.Table:
-    """The rows but for captions and annotations, by cluster and key."""
-    first_day = pa.concat_arrays([known.day, pa.array([day] * len(images.hashes), pa.string())])
-    names = index.cluster_names(images, known, assigned.code)
-    table = pa.table(
-        {
-            "sha256": images.keys,
-            "cluster": names,
-            "canonical": names,
-            "kept": pa.array(assigned.kept),
-            "reason": assigned.reason,
-            "split": records.split_names(split[assigned.code]),
-            "day_first_seen": first_day.take(pa.array(assigned.code)),
-        }
-    )
-    return table.sort_by([("cluster", "ascending"), ("sha256", "ascending")])
-
-
-@dataclass(frozen=True)
-class _Written:
-    rows: int
-    part: Part
-    captions: int
-    widespread: int
-
-
-def _write(
-    writer: DatasetWriter,
-    inputs: _Inputs,
-    rows: pa.Table,
-    search: dict[str, int],
-    config: Config,
-) -> Dataset:
-    """`deduplicated@DAY` in parts of whole clusters."""
-    banned = _widespread(inputs.texts, rows, config.max_caption_clusters)
-    task = partial(_rows_part, writer, inputs.texts, inputs.crawled, banned)
-    items = list(enumerate(_slices(rows)))
-    done = map_parts(task, items, description="dedup captions", unit="images")
-    reasons = Counter(rows["reason"].to_pylist())
-    rejected = {reason: n for reason, n in sorted(reasons.items()) if reason != "ok"}
-    metadata = {
-        "funnel": {"images": rows.num_rows, **rejected, "kept": reasons["ok"]},
-        "captions": {
-            "kept": sum(part.captions for part in done),
-            "under_too_many_clusters": sum(part.widespread for part in done),
-        },
-        "search": search,
-    }
-    parts = [part.part for part in done]
-    return writer.commit(parts, inputs.all, config.model_dump(mode="json"), metadata)
-
-
-def _slices(rows: pa.Table) -> list[pa.Table]:
-    """Slices of about equal size that do not cut through a cluster; at least one."""
-    clusters_ = rows["cluster"].combine_chunks()
-    cuts = [0]
-    for wanted in range(_ROWS_PER_PART, rows.num_rows, _ROWS_PER_PART):
-        cut = pc.index(clusters_, clusters_[wanted]).as_py()  # sorted: its cluster's first row
-        if cut > cuts[-1]:
-            cuts.append(cut)
-    stops = [*cuts[1:], rows.num_rows]
-    return [rows.slice(a, b - a).combine_chunks() for a, b in zip(cuts, stops, strict=True)]
-
-
-def _widespread(found: Dataset, rows: pa.Table, most: int) -> npt.NDArray[np.uint64]:
-    """Hashes of the caption texts that stand under too many clusters."""
-    codes = rows["cluster"].combine_chunks().dictionary_encode().indices.to_numpy()
-    task = partial(_text_clusters, found, rows["sha256"].combine_chunks(), codes.astype(np.int64))
-    items = list(range(len(found.parts)))
-    done = map_parts(task, items, description="dedup texts", unit="parts")
-    hashes = np.concatenate([part[0] for part in done] or [np.empty(0, np.uint64)])
-    where = np.concatenate([part[1] for part in done] or [np.empty(0, np.int64)])
-    return texts.widespread(hashes, where, most)
-
-
-def _text_clusters(
-    found: Dataset, keys: pa.Array, codes: Indices, part: int
-) -> tuple[npt.NDArray[np.uint64], Indices]:
-    """Ray task: distinct (text, cluster) of one part of `texts`."""
-    rows = texts.caption_rows(found.read_part(part, texts.COLUMNS))
-    rows = rows.filter(pc.is_in(rows["sha256"], keys))
-    where = codes[pc.index_in(rows["sha256"], keys).to_numpy()]
-    pairs = np.unique(np.rec.fromarrays([texts.key_hashes(rows["key"]), where]))
-    return pairs["f0"], pairs["f1"]
-
-
-def _rows_part(
-    writer: DatasetWriter,
-    found: Dataset,
-    crawled: Dataset,
-    banned: npt.NDArray[np.uint64],
-    item: tuple[int, pa.Table],
-) -> _Written:
-    """Ray task: captions and annotations of some clusters, joined to their rows."""
-    part, rows = item
-    names = rows.filter(rows["kept"])["cluster"].combine_chunks()  # one kept row a cluster
-    owner = pc.index_in(rows["cluster"], names)  # [rows], null where the cluster is old
-    mine = rows["sha256"].combine_chunks()
-    merged = texts.merge_all(found.iter_parts(texts.COLUMNS), mine, owner, len(names), banned)
-    noted = crawled.iter_parts(["sha256", "annotation"])
-    notes = records.merge_all(noted, mine, owner, len(names))
-    where = pc.if_else(rows["kept"], owner, None)
-    columns = {name: rows[name] for name in rows.column_names}
-    columns |= {"captions": merged.captions.take(where), "annotation": notes.take(where)}
-    table = pa.table({name: columns[name] for name in DEDUPLICATED.names}).cast(DEDUPLICATED)
-    return _Written(table.num_rows, writer.write_table(part, table), merged.kept, merged.left_out)
