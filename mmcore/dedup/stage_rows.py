@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmcore.cluster import map_parts
-from mmcore.dedup import index, records, texts
-from mmcore.dedup.index import Assigned, Images, Indices, Known
+from mmcore.dedup import records, texts
+from mmcore.dedup.runs import Indices
 from mmcore.lake import Dataset, DatasetWriter, Part
 
 _ROWS_PER_PART = 20_000
@@ -36,26 +36,6 @@ DEDUPLICATED = pa.schema(
         ("day_first_seen", pa.string()),
     ]
 )
-
-
-def decisions(
-    images: Images, known: Known, assigned: Assigned, split: Indices, day: str
-) -> pa.Table:
-    """The rows but for captions and annotations, by cluster and key."""
-    first_day = pa.concat_arrays([known.day, pa.array([day] * len(images.hashes), pa.string())])
-    names = index.cluster_names(images, known, assigned.code)
-    table = pa.table(
-        {
-            "sha256": images.keys,
-            "cluster": names,
-            "canonical": names,
-            "kept": pa.array(assigned.kept),
-            "reason": assigned.reason,
-            "split": records.split_names(split[assigned.code]),
-            "day_first_seen": first_day.take(pa.array(assigned.code)),
-        }
-    )
-    return table.sort_by([("cluster", "ascending"), ("sha256", "ascending")])
 
 
 @dataclass(frozen=True)
