@@ -28,6 +28,7 @@ from mmcore.dedup import bands, records, runs
 from mmcore.dedup.hashing import Hashes
 from mmcore.dedup.images import Known
 from mmcore.dedup.runs import Indices
+from mmcore.dedup.takedown import BLOCKED
 from mmcore.dedup.verify import EDGE, Thumbs
 from mmcore.lake import Dataset, Storage
 
@@ -44,7 +45,6 @@ CLUSTERS = pa.schema(
 )
 BANDS = [f"band{number}" for number in range(len(bands.WIDTHS))]
 TABLES = ["seen", "pixels", *BANDS, "clusters"]
-BLOCKED = pa.schema([("sha256", pa.uint64()), ("pixels", pa.uint64()), ("phash", pa.uint64())])
 
 
 class PartRef(BaseModel):

@@ -14,10 +14,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
-from mmcore.dedup import bands, images, records, stage_index, stage_rows, stage_search
+from mmcore.dedup import (
+    bands,
+    images,
+    records,
+    stage_index,
+    stage_protect,
+    stage_rows,
+    stage_search,
+    takedown,
+)
+from mmcore.dedup.hashing import short_digests
 from mmcore.dedup.history import History
 from mmcore.dedup.images import Assigned, Barred, Images
 from mmcore.dedup.runs import Indices
+from mmcore.dedup.stage_protect import Protect, Protected
+from mmcore.dedup.stage_search import Listed, Thumbnails, near_listed
 from mmcore.lake import Dataset, DatasetWriter, Lake
 
 
@@ -66,17 +78,21 @@ class Config(BaseModel):
         )
 
 
-def run(lake: Lake, day: str, config: Config) -> Dataset:
+def run(lake: Lake, day: str, config: Config, protect: Protect | None = None) -> Dataset:
     """Deduplicate a day against itself and all earlier days; returns `deduplicated@DAY`.
 
-    Also writes `image_index@DAY`, by which later days know what this one had.
+    protect: evaluation sets whose near-duplicates must not be kept. Also writes `image_index@DAY`,
+    by which later days know what this one had.
     """
     history = stage_index.before(lake, day)
     inputs = _Inputs(
-        lake.dataset("cleaned", day), lake.dataset("crawled", day), lake.dataset("texts", day)
+        lake.dataset("cleaned", day),
+        lake.dataset("crawled", day),
+        lake.dataset("texts", day),
+        lake.find(takedown.NAME),
+        stage_protect.protect(lake, protect or Protect()),
     )
-    known = [history.dataset] if history.dataset else []
-    parents = [inputs.cleaned, inputs.crawled, inputs.texts, *known]
+    parents = inputs.parents(history)
     settings = config.model_dump(mode="json")
     done = lake.reusable("deduplicated", day, settings, parents)
     if done is None:
@@ -88,6 +104,7 @@ def run(lake: Lake, day: str, config: Config) -> Dataset:
             inputs.crawled,
             _decided(inputs.crawled, history, *found, day),
             config.max_caption_clusters,
+            inputs.protected.text_keys(),
         )
         done = writer.commit(rows.parts, parents, settings, rows.metadata | {"search": search})
     stage_index.extend(lake, history, day)
@@ -96,11 +113,18 @@ def run(lake: Lake, day: str, config: Config) -> Dataset:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What the stage reads of the day."""
+    """What the stage reads of the day, and the takedown list."""
 
     cleaned: Dataset
     crawled: Dataset
     texts: Dataset
+    takedown: Dataset | None
+    protected: Protected
+
+    def parents(self, history: History) -> list[Dataset]:
+        """All that decides what the stage writes."""
+        given = [self.cleaned, self.crawled, self.texts, self.takedown, history.dataset]
+        return [ds for ds in (*given, *self.protected.datasets) if ds is not None]
 
 
 def _assigned(
@@ -114,10 +138,29 @@ def _assigned(
     kept = [part.num_rows for part in parts]
     thumbnails = stage_search.write_thumbnails(writer, inputs.cleaned, kept)
     found = stage_search.search(history, day, asked, thumbnails, config.limits)
+    barred = _barred(history, inputs, day, thumbnails, config)
     thumbnails.remove()
-    barred = Barred(np.zeros(len(day), np.bool_), np.zeros(len(day), np.bool_))
     assigned = images.assign(day, history.state.ids, seen, asked, found.leader, barred)
     return (day, assigned), found.counts
+
+
+def _barred(
+    history: History, inputs: _Inputs, day: Images, thumbnails: Thumbnails, config: Config
+) -> Barred:
+    """Images of the day that were taken down or are of an evaluation set, or near one of those."""
+    listed = inputs.takedown.read() if inputs.takedown else takedown.TAKEDOWN.empty_table()
+    blocked = takedown.blocked(listed, history.blocked())
+    crawled = inputs.crawled.iter_parts(["sha256", "image_url", "page_url"])
+    taken_down = blocked.exactly(day, crawled)
+    taken_down |= near_listed(day, [Listed(blocked.hashes)], thumbnails, config.limits)
+    given, protected = [], np.zeros(len(day), np.bool_)
+    if (dataset := inputs.protected.images) is not None:
+        for number, part in enumerate(dataset.iter_parts(["sha256", "pixels", "phash"])):
+            protected |= np.isin(day.short, short_digests(part["sha256"]))
+            protected |= np.isin(day.pixels, short_digests(part["pixels"]))
+            given.append(Listed(part["phash"].to_numpy(), dataset, number))
+    protected |= near_listed(day, given, thumbnails, config.limits)
+    return Barred(taken_down, protected)
 
 
 def _decided(

@@ -18,11 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmcore.cluster import map_parts
-from mmcore.dedup import bands, records, runs
+from mmcore.dedup import bands, records, runs, takedown
 from mmcore.dedup.hashing import Hashes, short_digests
 from mmcore.dedup.history import (
     BANDS,
-    BLOCKED,
     CLUSTERS,
     NAME,
     TABLES,
@@ -33,6 +32,7 @@ from mmcore.dedup.history import (
     is_true,
 )
 from mmcore.dedup.runs import Indices
+from mmcore.dedup.takedown import BLOCKED
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
 
 INDEX_FILE = "index.json"
@@ -123,8 +123,8 @@ class _Written:
 def extend(lake: Lake, history: History, day: str) -> Dataset:
     """Write `image_index@DAY`: `history` (of the days before) and what DAY has stored."""
     deduplicated, cleaned = lake.dataset("deduplicated", day), lake.dataset("cleaned", day)
-    takedown = lake.find("takedown")
-    parents = [d for d in (history.dataset, deduplicated, cleaned, takedown) if d is not None]
+    listed = lake.find(takedown.NAME)
+    parents = [d for d in (history.dataset, deduplicated, cleaned, listed) if d is not None]
     found = lake.reusable(NAME, day, {}, parents)
     if found is not None:
         return found
@@ -139,9 +139,7 @@ def extend(lake: Lake, history: History, day: str) -> Dataset:
     )
     folders = history.folders | {day: night.writer.folder}
     state = _merged(night, replace(history, state=state, folders=folders))
-    state = _without_taken_down(
-        night, replace(history, state=state, folders=folders), new, takedown
-    )
+    state = _without_taken_down(night, replace(history, state=state, folders=folders), new, listed)
     data = state.model_dump_json(indent=1).encode()
     night.keep({part.file for part in state.parts() if part.partition == day})
     night.parts.append(night.writer.write_file(INDEX_FILE, data))
@@ -386,19 +384,16 @@ def _mapped(task: Callable[[Any], _Written], items: Sequence[Any]) -> list[_Writ
 
 
 def _without_taken_down(
-    night: _Night, history: History, new: _New, takedown: Dataset | None
+    night: _Night, history: History, new: _New, listed: Dataset | None
 ) -> State:
     """Remove taken down clusters from every table; their hashes stay, to block a return."""
-    asked = [history.blocked(), new.blocked]
+    hashes = [history.blocked(), new.blocked]
     gone = new.blocked_ids
-    if takedown is not None:
-        listed = takedown.read(["sha256", "pixels", "phash"])
-        listed = listed.filter(pc.is_valid(listed["sha256"]))
-        short = short_digests(listed["sha256"])
-        asked.append(
-            pa.table([short, short_digests(listed["pixels"]), listed["phash"]], schema=BLOCKED)
-        )
-        ids = history.ids("seen", short)
+    if listed is not None:
+        rows = listed.read()
+        hashes.append(takedown.hashes_of(rows))
+        keys = short_digests(rows["sha256"].drop_null())
+        ids = history.ids("seen", keys)
         gone = np.union1d(gone, ids[ids >= 0])
     tables = history.state.tables
     if len(gone):
@@ -407,8 +402,7 @@ def _without_taken_down(
             for table, table_runs in tables.items()
         }
         tables = {table: [run for run in found if run] for table, found in tables.items()}
-    blocked = pa.concat_tables(asked).group_by(BLOCKED.names).aggregate([])
-    blocked = blocked.sort_by([(name, "ascending") for name in BLOCKED.names])
+    blocked = takedown.distinct(hashes)
     refs = night.add([_write(night.writer, night.name("blocked"), blocked)])
     return history.state.model_copy(update={"tables": tables, "blocked": refs[0] if refs else None})
 

@@ -52,6 +52,7 @@ class _Written:
     part: Part
     captions: int
     widespread: int
+    protected: int
 
 
 def write(
@@ -60,10 +61,14 @@ def write(
     crawled: Dataset,
     rows: pa.Table,
     max_caption_clusters: int,
+    protected: npt.NDArray[np.uint64],
 ) -> Rows:
-    """Parts of `deduplicated@DAY`, each of whole clusters; `found` is `texts@DAY`."""
+    """Parts of `deduplicated@DAY`, each of whole clusters; `found` is `texts@DAY`.
+
+    protected: hashes of the keys of texts that must not be captions, sorted.
+    """
     banned = _widespread(found, rows, max_caption_clusters)
-    task = partial(_rows_part, writer, found, crawled, banned)
+    task = partial(_rows_part, writer, found, crawled, banned, protected)
     items = list(enumerate(_slices(rows)))
     done = map_parts(task, items, description="dedup captions", unit="images")
     reasons = Counter(rows["reason"].to_pylist())
@@ -73,6 +78,7 @@ def write(
         "captions": {
             "kept": sum(part.captions for part in done),
             "under_too_many_clusters": sum(part.widespread for part in done),
+            "protected": sum(part.protected for part in done),
         },
     }
     return Rows([part.part for part in done], metadata)
@@ -117,6 +123,7 @@ def _rows_part(
     found: Dataset,
     crawled: Dataset,
     banned: npt.NDArray[np.uint64],
+    protected: npt.NDArray[np.uint64],
     item: tuple[int, pa.Table],
 ) -> _Written:
     """Ray task: captions and annotations of some clusters, joined to their rows."""
@@ -124,11 +131,31 @@ def _rows_part(
     names = rows.filter(rows["kept"])["cluster"].combine_chunks()  # one kept row a cluster
     owner = pc.index_in(rows["cluster"], names)  # [rows], null where the cluster is old
     mine = rows["sha256"].combine_chunks()
-    merged = texts.merge_all(found.iter_parts(texts.COLUMNS), mine, owner, len(names), banned)
+    free = [_unprotected(part, mine, protected) for part in found.iter_parts(texts.COLUMNS)]
+    said = (part for part, _ in free)
+    merged = texts.merge_all(said, mine, owner, len(names), banned)
     noted = crawled.iter_parts(["sha256", "annotation"])
     notes = records.merge_all(noted, mine, owner, len(names))
     where = pc.if_else(rows["kept"], owner, None)
     columns = {name: rows[name] for name in rows.column_names}
     columns |= {"captions": merged.captions.take(where), "annotation": notes.take(where)}
     table = pa.table({name: columns[name] for name in DEDUPLICATED.names}).cast(DEDUPLICATED)
-    return _Written(table.num_rows, writer.write_table(part, table), merged.kept, merged.left_out)
+    return _Written(
+        table.num_rows,
+        writer.write_table(part, table),
+        merged.kept,
+        merged.left_out,
+        sum(count for _, count in free),
+    )
+
+
+def _unprotected(
+    part: pa.Table, keys: pa.Array, protected: npt.NDArray[np.uint64]
+) -> tuple[pa.Table, int]:
+    """The texts about some images that are in no evaluation set, and how many were."""
+    part = part.filter(pc.is_in(part["sha256"], keys))
+    if not len(protected):
+        return part, 0
+    hashes = texts.key_hashes(texts.text_key(part["text"]))
+    free = ~np.isin(hashes, protected)
+    return part.filter(pa.array(free)), int((~free).sum())

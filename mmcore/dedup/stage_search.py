@@ -75,6 +75,11 @@ class Thumbnails:
                 found[here] = thumbs_of(column)[places[here] - self.starts[file]]
         return found
 
+    def any_order(self, places: Indices) -> Thumbs:
+        """As `read`, of places in any order."""
+        distinct, where = np.unique(places, return_inverse=True)
+        return self.read(distinct)[where]
+
     def remove(self) -> None:
         """Delete the files."""
         self.storage.delete(self.folder)
@@ -114,6 +119,72 @@ def _write_thumbnails(
     rows = pa.concat_tables(tables) if tables else pa.table({"thumb": pa.array([], pa.binary(768))})
     storage.write(f"{folder}/{number:05d}.arrow", arrow_file(rows))
     return _Copied(rows.num_rows)
+
+
+# --- what must not be used ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Signatures to stay clear of: uint64 [n] hashes and, where a look-alike is to be told from a
+    copy, the part of a dataset that has `thumb` of each."""
+
+    hashes: npt.NDArray[np.uint64]
+    dataset: Dataset | None = None
+    part: int = 0
+
+
+def near_listed(
+    day: Images, listed: list[Listed], thumbnails: Thumbnails, limits: Limits
+) -> npt.NDArray[np.bool_]:
+    """Which images of the day are near-duplicates of a listed one: bool [N]."""
+    near = np.zeros(len(day), np.bool_)
+    listed = [one for one in listed if len(one.hashes)]
+    starts = range(0, len(day), _QUERIES_PER_TASK) if listed else []
+    slices = [
+        (
+            day.hashes[start : start + _QUERIES_PER_TASK],
+            day.place[start : start + _QUERIES_PER_TASK],
+        )
+        for start in starts
+    ]
+    task = partial(_near_listed, listed, thumbnails, limits)
+    done = map_parts(task, slices, description="dedup barred", unit="parts")
+    for start, found in zip(starts, done, strict=True):
+        near[start + found] = True
+    return near
+
+
+def _near_listed(
+    listed: list[Listed],
+    thumbnails: Thumbnails,
+    limits: Limits,
+    item: tuple[npt.NDArray[np.uint64], Indices],
+) -> Indices:
+    """Ray task: positions in a slice of the day of those near a listed one."""
+    hashes, place = item
+    found = [np.empty(0, np.int64)]
+    for one in listed:
+        above = np.full(len(hashes), len(one.hashes))  # every listed one comes before any image
+        thumbs = None
+        if one.dataset is not None:
+            column = one.dataset.read_part(one.part, ["thumb"])["thumb"]
+            thumbs = thumbs_of(column.combine_chunks())
+        for band in bands.bands(limits.max_hamming):
+            run = [bands.band_run(one.hashes, np.arange(len(one.hashes)), band)]
+            pairs = bands.candidates(
+                run, hashes, above, band, limits.max_hamming, limits.bucket_cap
+            )
+            if thumbs is None:
+                found.append(pairs.query)
+                continue
+            for start in range(0, len(pairs.query), _PAIRS_AT_ONCE):
+                query = pairs.query[start : start + _PAIRS_AT_ONCE]
+                other = thumbs[pairs.found[start : start + _PAIRS_AT_ONCE]]
+                mine = thumbnails.any_order(place[query])
+                same, _ = verify.same_picture(mine, other, limits.max_mean, limits.max_local)
+                found.append(query[same])
+    return np.unique(np.concatenate(found))
 
 
 # --- the search -----------------------------------------------------------------------------------
@@ -256,7 +327,6 @@ def _thumb_pairs(
         thumbs = np.empty((len(ids), verify.EDGE, verify.EDGE, 3), np.uint8)
         thumbs[:old] = searched.history.thumbs(ids[:old])
         places = searched.place[ids[old:] - searched.known]
-        order = np.argsort(places)
-        thumbs[old + order] = searched.thumbnails.read(places[order])
+        thumbs[old:] = searched.thumbnails.any_order(places)
         where = where.reshape(2, -1)
         yield thumbs[where[0]], thumbs[where[1]]

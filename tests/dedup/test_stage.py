@@ -113,7 +113,11 @@ class TestDedup:
         found = _run(lake, DAY, images, said, Config(max_caption_clusters=3))
         captions = [row["captions"] for row in found.read().to_pylist()]
         assert all(len(c) == 1 and c[0]["text"].startswith("Thing") for c in captions)
-        assert found.metadata["captions"] == {"kept": 4, "under_too_many_clusters": 4}
+        assert found.metadata["captions"] == {
+            "kept": 4,
+            "under_too_many_clusters": 4,
+            "protected": 0,
+        }
 
     def test_the_most_protected_split_and_all_annotations_win(self, lake: Lake) -> None:
         copies = _copies(7)
