@@ -136,6 +136,10 @@ def _rows_part(
     merged = texts.merge_all(said, mine, owner, len(names), banned)
     noted = crawled.iter_parts(["sha256", "annotation"])
     notes = records.merge_all(noted, mine, owner, len(names))
+    barred = sum(count for _, count in free)
+    if len(protected):
+        notes, more = records.without_captions(notes, protected)
+        barred += more
     where = pc.if_else(rows["kept"], owner, None)
     columns = {name: rows[name] for name in rows.column_names}
     columns |= {"captions": merged.captions.take(where), "annotation": notes.take(where)}
@@ -145,7 +149,7 @@ def _rows_part(
         writer.write_table(part, table),
         merged.kept,
         merged.left_out,
-        sum(count for _, count in free),
+        barred,
     )
 
 
