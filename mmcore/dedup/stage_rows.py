@@ -1,14 +1,14 @@
 """The rows of `deduplicated@DAY`: decisions joined with captions and annotations, on Ray.
 
-The only place of the stage that reads texts. Tasks read them where they need them; the driver holds
-a few numbers per image and caption.
+The only place of the stage that reads texts. Tasks read those of their own clusters; the driver
+holds a few numbers per image and caption.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from mmcore.cluster import map_parts
 from mmcore.dedup import records, texts
 from mmcore.dedup.runs import Indices
+from mmcore.dedup.stage_shuffle import Route, Sorted, Source, shuffle
 from mmcore.lake import Dataset, DatasetWriter, Part
 
 _ROWS_PER_PART = 20_000
@@ -65,63 +66,97 @@ def write(
 ) -> Rows:
     """Parts of `deduplicated@DAY`, each of whole clusters; `found` is `texts@DAY`.
 
-    protected: hashes of the keys of texts that must not be captions, sorted.
+    rows: by cluster and key. protected: hashes of the keys of texts that must not be captions.
     """
-    banned = _widespread(found, rows, max_caption_clusters)
-    task = partial(_rows_part, writer, found, crawled, banned, protected)
-    items = list(enumerate(_slices(rows)))
+    starts = _starts(rows["cluster"])
+    cuts = _cuts(starts, rows.num_rows)
+    at = np.arange(rows.num_rows)
+    cluster = np.searchsorted(starts, at, "right") - 1
+    route = Route.of(rows["sha256"], cluster, np.searchsorted(cuts[1:-1], at, "right"))
+    folder = f"{writer.folder}/sorted"
+    texts_source = Source(found, texts.COLUMNS, _captions, _text_clusters)
+    said, noted = shuffle(texts_source, route, writer.storage, f"{folder}/texts", "dedup texts")
+    notes_source = Source(crawled, ["sha256", "annotation"], _annotated, _nothing)
+    notes, _ = shuffle(notes_source, route, writer.storage, f"{folder}/notes", "dedup annotations")
+    banned = _widespread(noted, max_caption_clusters)
+    task = partial(_rows_part, writer, said, notes, banned, protected)
+    items = [
+        (number, rows.slice(start, stop - start).combine_chunks())
+        for number, (start, stop) in enumerate(pairwise(cuts))
+    ]
     done = map_parts(task, items, description="dedup captions", unit="images")
-    reasons = Counter(rows["reason"].to_pylist())
-    rejected = {reason: n for reason, n in sorted(reasons.items()) if reason != "ok"}
-    metadata = {
-        "funnel": {"images": rows.num_rows, **rejected, "kept": reasons["ok"]},
+    said.remove()
+    notes.remove()
+    return Rows([part.part for part in done], _metadata(rows, done))
+
+
+def _metadata(rows: pa.Table, done: list[_Written]) -> dict[str, Any]:
+    reasons = {v["values"].as_py(): v["counts"].as_py() for v in pc.value_counts(rows["reason"])}
+    kept = reasons.pop("ok", 0)
+    return {
+        "funnel": {"images": rows.num_rows, **dict(sorted(reasons.items())), "kept": kept},
         "captions": {
             "kept": sum(part.captions for part in done),
             "under_too_many_clusters": sum(part.widespread for part in done),
             "protected": sum(part.protected for part in done),
         },
     }
-    return Rows([part.part for part in done], metadata)
 
 
-def _slices(rows: pa.Table) -> list[pa.Table]:
-    """Slices of about equal size that do not cut through a cluster; at least one."""
-    clusters_ = rows["cluster"].combine_chunks()
-    cuts = [0]
-    for wanted in range(_ROWS_PER_PART, rows.num_rows, _ROWS_PER_PART):
-        cut = pc.index(clusters_, clusters_[wanted]).as_py()  # sorted: its cluster's first row
-        if cut > cuts[-1]:
-            cuts.append(cut)
-    stops = [*cuts[1:], rows.num_rows]
-    return [rows.slice(a, b - a).combine_chunks() for a, b in zip(cuts, stops, strict=True)]
+def _starts(clusters: pa.ChunkedArray) -> Indices:
+    """The first row of each cluster; the rows lie by cluster."""
+    names = clusters.combine_chunks()
+    if not len(names):
+        return np.empty(0, np.int64)
+    changes = pc.not_equal(names.slice(1), names.slice(0, len(names) - 1))
+    return np.flatnonzero(np.concatenate([[True], changes.to_numpy(zero_copy_only=False)]))
 
 
-def _widespread(found: Dataset, rows: pa.Table, most: int) -> npt.NDArray[np.uint64]:
+def _cuts(starts: Indices, rows: int) -> list[int]:
+    """Edges of slices of about equal size that do not cut through a cluster; at least one slice."""
+    wanted = np.arange(_ROWS_PER_PART, rows, _ROWS_PER_PART)
+    firsts = starts[np.searchsorted(starts, wanted, "right") - 1] if len(wanted) else wanted
+    return [0, *(cut for cut in np.unique(firsts).tolist() if cut > 0), rows]
+
+
+def _captions(rows: pa.Table) -> pa.Table:
+    """The texts that may be captions."""
+    wanted = pc.and_(rows["kept"], pc.is_in(rows["role"], pa.array(texts.CAPTION_ROLES)))
+    return rows.filter(wanted)
+
+
+def _text_clusters(rows: pa.Table, clusters: Indices) -> tuple[npt.NDArray[np.uint64], Indices]:
+    """Distinct (hash of a text's key, cluster) among some captions."""
+    hashes = texts.key_hashes(texts.text_key(rows["text"]))
+    order = np.lexsort((clusters, hashes))
+    hashes, clusters = hashes[order], clusters[order]
+    first = np.concatenate([[True], (hashes[1:] != hashes[:-1]) | (clusters[1:] != clusters[:-1])])[
+        : len(order)
+    ]
+    return hashes[first], clusters[first]
+
+
+def _annotated(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.is_valid(rows["annotation"]))
+
+
+def _nothing(rows: pa.Table, clusters: Indices) -> None:
+    """Annotations need no note."""
+
+
+def _widespread(
+    noted: list[tuple[npt.NDArray[np.uint64], Indices]], most: int
+) -> npt.NDArray[np.uint64]:
     """Hashes of the caption texts that stand under too many clusters."""
-    codes = rows["cluster"].combine_chunks().dictionary_encode().indices.to_numpy()
-    task = partial(_text_clusters, found, rows["sha256"].combine_chunks(), codes.astype(np.int64))
-    items = list(range(len(found.parts)))
-    done = map_parts(task, items, description="dedup texts", unit="parts")
-    hashes = np.concatenate([part[0] for part in done] or [np.empty(0, np.uint64)])
-    where = np.concatenate([part[1] for part in done] or [np.empty(0, np.int64)])
+    hashes = np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in noted)])
+    where = np.concatenate([np.empty(0, np.int64), *(clusters for _, clusters in noted)])
     return texts.widespread(hashes, where, most)
-
-
-def _text_clusters(
-    found: Dataset, keys: pa.Array, codes: Indices, part: int
-) -> tuple[npt.NDArray[np.uint64], Indices]:
-    """Ray task: distinct (text, cluster) of one part of `texts`."""
-    rows = texts.caption_rows(found.read_part(part, texts.COLUMNS))
-    rows = rows.filter(pc.is_in(rows["sha256"], keys))
-    where = codes[pc.index_in(rows["sha256"], keys).to_numpy()]
-    pairs = np.unique(np.rec.fromarrays([texts.key_hashes(rows["key"]), where]))
-    return pairs["f0"], pairs["f1"]
 
 
 def _rows_part(
     writer: DatasetWriter,
-    found: Dataset,
-    crawled: Dataset,
+    said: Sorted,
+    noted: Sorted,
     banned: npt.NDArray[np.uint64],
     protected: npt.NDArray[np.uint64],
     item: tuple[int, pa.Table],
@@ -131,11 +166,9 @@ def _rows_part(
     names = rows.filter(rows["kept"])["cluster"].combine_chunks()  # one kept row a cluster
     owner = pc.index_in(rows["cluster"], names)  # [rows], null where the cluster is old
     mine = rows["sha256"].combine_chunks()
-    free = [_unprotected(part, mine, protected) for part in found.iter_parts(texts.COLUMNS)]
-    said = (part for part, _ in free)
-    merged = texts.merge_all(said, mine, owner, len(names), banned)
-    noted = crawled.iter_parts(["sha256", "annotation"])
-    notes = records.merge_all(noted, mine, owner, len(names))
+    free = [_unprotected(table, protected) for table in said.read(part)]
+    merged = texts.merge_all((table for table, _ in free), mine, owner, len(names), banned)
+    notes = records.merge_all(noted.read(part), mine, owner, len(names))
     barred = sum(count for _, count in free)
     if len(protected):
         notes, more = records.without_captions(notes, protected)
@@ -153,13 +186,10 @@ def _rows_part(
     )
 
 
-def _unprotected(
-    part: pa.Table, keys: pa.Array, protected: npt.NDArray[np.uint64]
-) -> tuple[pa.Table, int]:
-    """The texts about some images that are in no evaluation set, and how many were."""
-    part = part.filter(pc.is_in(part["sha256"], keys))
+def _unprotected(said: pa.Table, protected: npt.NDArray[np.uint64]) -> tuple[pa.Table, int]:
+    """The texts that are in no evaluation set, and how many were."""
     if not len(protected):
-        return part, 0
-    hashes = texts.key_hashes(texts.text_key(part["text"]))
+        return said, 0
+    hashes = texts.key_hashes(texts.text_key(said["text"]))
     free = ~np.isin(hashes, protected)
-    return part.filter(pa.array(free)), int((~free).sum())
+    return said.filter(pa.array(free)), int((~free).sum())
