@@ -11,9 +11,9 @@ Files are named ORIGINAL-TRANSFORM.EXT, so the names are the truth.
 `run` gives both sides the same files and asks for all pairs. Ours is what the stages do: measure
 every image (which also makes the JPEG that is stored, and the attributes), candidates by band,
 verified on thumbnails. Imagededup decodes and hashes with one worker, as documented
-(`encode_images`), then searches with its default method at each of the thresholds. A pair is right where both files come from one original. Every original is compared with its copies for
-recall; precision counts all pairs that were found. CPU seconds are those of the process and its
-children.
+(`encode_images`), then searches with its default method at each of the thresholds. A pair is right
+where both files come from one original. Every original is compared with its copies for recall;
+precision counts all pairs that were found. CPU seconds are those of the process and its children.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ EDGE = 16
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _GAIN = (1 / 1.3, 1.3)
 _OFFSET = (-40.0, 40.0)
+_PAIRS_AT_ONCE = 500  # 15 kB each meanwhile: in the cache this is three times faster
 _WHITE = 245.0
 _BRIGHT = 190.0  # a cell of this mean may have pixels near white, which lost what was added
 
@@ -78,6 +79,11 @@ def _relit(darker: Floats, brighter: Floats) -> Floats:
 def same_picture(
     left: Thumbs, right: Thumbs, max_mean: float, max_local: float
 ) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """Verdict [P] and local difference [P] of pairs of thumbnails; some 15 kB a pair meanwhile."""
-    found = difference(left, right)
-    return found.within(max_mean, max_local), found.local
+    """Verdict [P] and local difference [P] of pairs of thumbnails."""
+    same, local = [np.empty(0, np.bool_)], [np.empty(0, np.float32)]
+    for start in range(0, len(left), _PAIRS_AT_ONCE):
+        pairs = slice(start, start + _PAIRS_AT_ONCE)
+        found = difference(left[pairs], right[pairs])
+        same.append(found.within(max_mean, max_local))
+        local.append(found.local)
+    return np.concatenate(same), np.concatenate(local)
