@@ -207,7 +207,6 @@ def _decided(
         {
             "sha256": day_images.keys,
             "cluster": names.take(where),
-            "canonical": names.take(where),
             "kept": pa.array(assigned.reason == "ok"),
             "reason": pa.array(assigned.reason, pa.string()),
             "split": records.split_names(split[number]),
