@@ -60,6 +60,11 @@ class Recipe(BaseModel):
         description="JSONL of a few checked labels (image, captions, qa, tags, sentiment); "
         "evaluation uses it. Relative to this file.",
     )
+    protect: list[str] = Field(
+        [],
+        description="Evaluation sets whose near-duplicates, images and texts, are never trained "
+        "on: folders, .tar, .jsonl or .parquet files. Relative to this file.",
+    )
     crawl: CrawlConfig = CrawlConfig()
     clean: CleanConfig = CleanConfig()
     dedup: DedupConfig = DedupConfig()
@@ -113,13 +118,18 @@ def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
         else source.model_copy(update={"path": str(folder / source.path)})
         for source in recipe.sources
     ]
-    gold = str(folder / recipe.gold) if recipe.gold else None
     tokenize, clean = recipe.tokenize, recipe.clean
     if tokenize.file:
         tokenize = tokenize.model_copy(update={"file": str(folder / tokenize.file)})
     if clean.blocklist is not None:
         clean = clean.model_copy(update={"blocklist": str(folder / clean.blocklist)})
-    changed = {"sources": sources, "gold": gold, "tokenize": tokenize, "clean": clean}
+    changed = {
+        "sources": sources,
+        "gold": str(folder / recipe.gold) if recipe.gold else None,
+        "protect": [str(folder / path) for path in recipe.protect],
+        "tokenize": tokenize,
+        "clean": clean,
+    }
     return recipe.model_copy(update=changed)
 
 
@@ -203,6 +213,9 @@ def commented_recipe(file: str, name: str = "my-model") -> str:
             continue
         if key == "gold":
             lines += [f"# {info.description}", "# gold: gold.jsonl", ""]
+            continue
+        if key == "protect":
+            lines += [f"# {info.description}", "# protect: []", ""]
             continue
         (model,) = _models_in(info.annotation)
         lines += [f"# {_first_line(model)}", f"{key}:" if key == "train" else f"# {key}:"]
