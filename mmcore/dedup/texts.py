@@ -37,18 +37,38 @@ def text_key(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
 
     Arrow has no full case folding; sharp s and final sigma are the two that matter in practice.
     """
+    ascii = pc.fill_null(pc.string_is_ascii(texts), True)
+    if pc.all(ascii).as_py():
+        return _ascii_key(texts)
+    # Apart, because ASCII, most of what there is, needs no normalisation.
+    rest = pc.invert(ascii)
+    keys = _ascii_key(pc.if_else(ascii, texts, pa.scalar("", texts.type)))
+    return pc.replace_with_mask(keys, rest, _one(_key(pc.filter(texts, rest))))
+
+
+def _key(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
     keys = pc.utf8_lower(pc.utf8_normalize(texts, "NFKC"))
     keys = pc.replace_substring(keys, "ß", "ss")
     keys = pc.replace_substring(keys, "ς", "σ")
     keys = pc.replace_substring_regex(keys, r"[\s\pZ]+", " ")
-    return pc.replace_substring_regex(keys, r"^ +|[ .。!…]+$", "")
+    return pc.utf8_rtrim(pc.utf8_ltrim(keys, " "), " .。!…")
+
+
+def _ascii_key(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    keys = pc.ascii_lower(texts)
+    uneven = pc.match_substring_regex(keys, r"\s\s|[^\S ]")
+    if pc.any(uneven).as_py():
+        keys = pc.if_else(uneven, pc.replace_substring_regex(keys, r"\s+", " "), keys)
+    return pc.ascii_rtrim(pc.ascii_ltrim(keys, " "), " .!")
+
+
+def _one(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def key_hashes(keys: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.uint64]:
     """64-bit hashes of the keys, the same in every process and on every machine."""
-    codes = (
-        keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
-    ).dictionary_encode()
+    codes = _one(keys).dictionary_encode()
     distinct = pd.util.hash_array(codes.dictionary.to_numpy(zero_copy_only=False))
     return distinct[codes.indices.to_numpy()]
 
