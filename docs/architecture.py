@@ -32,7 +32,11 @@ STAGES = (
         ("attributes, rules,", "language,", "personal data"),
         ("cleaned", "measured", "normalized", "texts"),
     ),
-    Stage("dedup", ("near-duplicates,", "clusters across", "nights"), ("deduplicated", "clusters")),
+    Stage(
+        "dedup",
+        ("near-duplicates,", "clusters across", "nights"),
+        ("deduplicated", "image_index"),
+    ),
     Stage("tokenize", ("the tokenizer,", "token ids"), ("tokenizer", "tokenized")),
     Stage("weak", ("pseudo-pairs", "for five tasks,", "weak labels"), ("pairs",)),
     Stage("shards", ("leak-free splits,", "tars, the order", "of samples"), ("shards",)),

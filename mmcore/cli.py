@@ -122,6 +122,31 @@ def run(
 
 
 @cli.command()
+@click.argument("target")
+@click.option("--reason", default="requested", show_default=True, help="Kept on the list.")
+@click.option("--day", default=None, help="UTC day of the request; default: today.")
+@root_option
+@json_option
+def takedown(target: str, reason: str, day: str | None, root: str, as_json: bool) -> None:
+    """Keep TARGET (a URL of an image or page, or a sha256) and its copies out of later runs."""
+    from mmcore.dedup.stage_takedown import take_down
+    from mmcore.graph import check_day, today
+    from mmcore.lake import Lake
+
+    done = take_down(Lake(root), target, reason, check_day(day or today()))
+    if as_json:
+        found = {"images": done.images, "clusters": done.clusters, "kept_on": done.kept_on}
+        _print_json({"target": target, **found} | _summary(done.dataset))
+        return
+    if not done.clusters:
+        click.echo(f"Listed {target}: not in {root} so far; held back when it comes.")
+        return
+    click.echo(f"Listed {target}: {len(done.images)} images of {len(done.clusters)} clusters.")
+    for kept in done.kept_on:
+        click.echo(f"  deduplicated@{kept} keeps one: run dedup and all after it again for {kept}.")
+
+
+@cli.command()
 @root_option
 @json_option
 def datasets(root: str, as_json: bool) -> None:

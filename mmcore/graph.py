@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 
 from mmcore.errors import MmcoreError, UserError
@@ -70,10 +71,20 @@ def clean(job: Job) -> Dataset:
 
 
 def dedup(job: Job) -> Dataset:
-    """Cluster duplicates and merge their captions: `deduplicated`."""
+    """Cluster duplicates and merge their captions: `deduplicated`, `image_index`."""
+    from mmcore.clean.images import PixelPolicy
+    from mmcore.clean.measure import measure
     from mmcore.dedup import stage
+    from mmcore.dedup.stage_protect import Protect
 
-    return stage.run(job.lake, job.day, job.recipe.dedup)
+    # Images of evaluation sets are measured as clean measures those of the crawl.
+    policy = PixelPolicy(**job.recipe.clean.model_dump(include=set(PixelPolicy.model_fields)))
+    protect = Protect(
+        tuple(Path(path) for path in job.recipe.protect),
+        partial(measure, policy=policy),
+        policy.model_dump(mode="json"),
+    )
+    return stage.run(job.lake, job.day, job.recipe.dedup, protect)
 
 
 def tokenizer(job: Job) -> Dataset:

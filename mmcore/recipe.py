@@ -60,6 +60,11 @@ class Recipe(BaseModel):
         description="JSONL of a few checked labels (image, captions, qa, tags, sentiment); "
         "evaluation uses it. Relative to this file.",
     )
+    protect: list[str] = Field(
+        [],
+        description="Evaluation sets whose near-duplicates, images and texts, are never trained "
+        "on: folders, .tar, .jsonl or .parquet files. Relative to this file.",
+    )
     crawl: CrawlConfig = CrawlConfig()
     clean: CleanConfig = CleanConfig()
     dedup: DedupConfig = DedupConfig()
@@ -114,7 +119,8 @@ def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
         for source in recipe.sources
     ]
     gold = str(folder / recipe.gold) if recipe.gold else None
-    return recipe.model_copy(update={"sources": sources, "gold": gold})
+    protect = [str(folder / path) for path in recipe.protect]
+    return recipe.model_copy(update={"sources": sources, "gold": gold, "protect": protect})
 
 
 def _problem(error: Exception) -> str:
@@ -197,6 +203,9 @@ def commented_recipe(file: str, name: str = "my-model") -> str:
             continue
         if key == "gold":
             lines += [f"# {info.description}", "# gold: gold.jsonl", ""]
+            continue
+        if key == "protect":
+            lines += [f"# {info.description}", "# protect: []", ""]
             continue
         (model,) = _models_in(info.annotation)
         lines += [f"# {_first_line(model)}", f"{key}:" if key == "train" else f"# {key}:"]

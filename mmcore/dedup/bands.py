@@ -1,148 +1,163 @@
 """Candidate pairs of near-equal hashes without comparing all with all.
 
-A 64-bit hash is cut into bands; a query looks up every item that agrees with it on a band in all
-but `radius` bits. Two hashes that differ in at most `bands * (radius + 1) - 1` bits must agree so
-on some band (pigeonhole), so no pair within that distance is missed unless a bucket was capped.
-After Norouzi, Punjani and Fleet, "Fast Search in Hamming Space with Multi-Index Hashing" (2012).
+A 64-bit hash is cut into three bands. Two hashes that differ in at most k bits differ in few of
+some band: with k = 3s + a, at most s in one of the first a + 1 bands or at most s - 1 in one of
+the others. So a query asks each band for everything within that radius, and no pair within k bits
+is missed unless a bucket was capped. After Norouzi, Punjani and Fleet, "Fast Search in Hamming
+Space with Multi-Index Hashing" (2012), section 3.3.
+
+Bands of some 21 bits keep buckets small: of N random hashes a query meets N / 12,000 candidates, of
+photographs N / 9,000; four bands of 16 bits meet N / 800.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from mmcore.dedup.hashing import Hashes
+from mmcore.dedup.hashing import Hashes, rotated
+from mmcore.dedup.runs import Indices, Run, sorted_run
 
-Indices = npt.NDArray[np.int64]
-_PAIRS_AT_ONCE = 2_000_000  # bounds memory: 16 bytes a pair and a few temporaries
+WIDTHS = (22, 21, 21)  # bits of each band, from the lowest
+MAX_HAMMING = 8  # beyond, a radius of 3 would ask every band for 1,500 neighbours
+_AT_ONCE = 2_000_000  # pairs or probes; bounds memory: 16 bytes each and a few temporaries
 
 
 @dataclass(frozen=True)
-class Banding:
-    """How hashes are cut: `bands` equal bands of 64/bands bits, probed within `radius` bits."""
+class Band:
+    """Bits [shift, shift + width) of a hash, asked within `radius` bits (-1: not asked)."""
 
-    bands: int = 4
-    radius: int = 1
-
-    def __post_init__(self) -> None:
-        if 64 % self.bands or self.radius not in (0, 1):
-            raise ValueError("bands must divide 64 and radius be 0 or 1")
+    number: int
+    shift: int
+    width: int
+    radius: int
 
     @property
-    def bits(self) -> int:
-        return 64 // self.bands
+    def rotation(self) -> int:
+        """By how much to rotate a hash left so that the band stands on top."""
+        return (64 - self.shift - self.width) % 64
 
-    @property
-    def guarantee(self) -> int:
-        """Every pair within this Hamming distance is found."""
-        return self.bands * (self.radius + 1) - 1
+    def keys(self, hashes: Hashes) -> Hashes:
+        """Hashes with the band on top: sorted, they lie together by band."""
+        return rotated(hashes, self.rotation)
+
+    def masks(self) -> Hashes:
+        """Bit patterns that a probe flips: all of at most `radius` bits."""
+        sets = [s for size in range(self.radius + 1) for s in combinations(range(self.width), size)]
+        return np.array([sum(1 << bit for bit in s) for s in sets], np.uint64)
+
+    def near(self, difference: Hashes) -> npt.NDArray[np.bool_]:
+        """Which differences (hash XOR hash) this band knows about."""
+        bits = (difference >> np.uint64(self.shift)) & np.uint64(2**self.width - 1)
+        return np.bitwise_count(bits) <= self.radius  # never for a radius of -1
+
+
+def bands(max_hamming: int) -> list[Band]:
+    """The bands and radii that find every pair within `max_hamming` bits (0 to MAX_HAMMING)."""
+    if not 0 <= max_hamming <= MAX_HAMMING:
+        raise ValueError(f"max_hamming must be from 0 to {MAX_HAMMING}")
+    least, more = divmod(max_hamming, len(WIDTHS))
+    shifts = np.cumsum((0, *WIDTHS)).tolist()
+    return [
+        Band(number, shifts[number], width, least if number <= more else least - 1)
+        for number, width in enumerate(WIDTHS)
+    ]
+
+
+def band_run(hashes: Hashes, ids: npt.NDArray[np.integer], band: Band) -> Run:
+    """What `candidates` looks things up in: hashes by one band."""
+    return sorted_run(band.keys(hashes), ids)
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs of positions (`later` > `earlier`) and how many probes met a bucket over the cap."""
+    """Pairs (position of the query, id found) and how many probes met a bucket over the cap."""
 
-    later: Indices
-    earlier: Indices
+    query: Indices
+    found: Indices
+    bits: Indices
     capped: int
-
-
-def band_of(hashes: Hashes, band: int, banding: Banding) -> npt.NDArray[np.int64]:
-    """The bits of one band as integers below 2**bits."""
-    shift = np.uint64(band * banding.bits)
-    return ((hashes >> shift) & np.uint64(2**banding.bits - 1)).astype(np.int64)
 
 
 def candidates(
+    runs: Sequence[Run],
     hashes: Hashes,
-    queries: Indices,
-    band: int,
-    banding: Banding,
+    own: Indices,
+    band: Band,
     max_hamming: int,
     bucket_cap: int,
 ) -> Candidates:
-    """Pairs within `max_hamming` of which this band is the first to know, one from `queries`, the
-    other any earlier position.
+    """Pairs within `max_hamming` of which this band is the first to know.
 
-    Positions are in order of rank: earlier items make better leaders, so a bucket over
-    `bucket_cap` is searched up to its `bucket_cap` earliest. Equal hashes are looked up apart
-    (with band 0), so that copies are found even where a bucket is capped.
+    runs: made with `band_run`. hashes, own: of the queries [Q]; only ids below a query's own are
+    its candidates, so a set that is compared with itself gives each pair once. Of a bucket over
+    `bucket_cap` that many are looked at; equal hashes are looked up apart (with band 0), so that
+    copies are found even where a bucket is capped.
     """
-    keys = band_of(hashes, band, banding)
-    buckets = _Buckets.of(keys)
-    kept: list[tuple[Indices, Indices]] = []
+    order = np.argsort(band.keys(hashes), kind="stable")  # neighbours ask for neighbours
+    wanted = band.keys(hashes)[order]
+    earlier = [b for b in bands(max_hamming) if b.number < band.number]
+    kept: list[tuple[Indices, Indices, Indices]] = []
     capped = 0
-    for mask in _masks(banding):
-        lookup = buckets.lookup(keys[queries] ^ mask, bucket_cap)
-        capped += lookup.capped
-        for later, earlier in lookup.pairs(queries):
-            good = _first_known_here(hashes[later] ^ hashes[earlier], band, banding, max_hamming)
-            kept.append((later[good], earlier[good]))
-    if band == 0:
-        same = _Buckets.of(hashes).lookup(hashes[queries], bucket_cap)
-        capped += same.capped
-        kept += same.pairs(queries)
-    empty = (np.empty(0, np.int64),) * 2
-    later, earlier = (np.concatenate(side) for side in zip(*(kept or [empty]), strict=True))
-    return Candidates(later, earlier, capped)
+    for run in runs:
+        for asked, low, high in _ranges(run, wanted, band):
+            capped += int((high - low > bucket_cap).sum())
+            for probe, at in _pairs(low, np.minimum(high, low + bucket_cap)):
+                query = asked[probe]
+                difference = rotated(wanted[query] ^ run.keys[at], (64 - band.rotation) % 64)
+                bits = np.bitwise_count(difference)
+                good = (bits <= max_hamming) & (bits > 0)
+                for other in earlier:
+                    good &= ~other.near(difference)
+                kept.append(_below(own, order[query[good]], run.ids[at[good]], bits[good]))
+        if band.number == 0:
+            low = np.searchsorted(run.keys, wanted, "left")
+            high = np.searchsorted(run.keys, wanted, "right")
+            capped += int((high - low > bucket_cap).sum())
+            for query, at in _pairs(low, np.minimum(high, low + bucket_cap)):
+                kept.append(_below(own, order[query], run.ids[at], np.zeros(len(at))))
+    empty = (np.empty(0, np.int64),) * 3
+    query, found, bits = (np.concatenate(side) for side in zip(*(kept or [empty]), strict=True))
+    return Candidates(query, found, bits, capped)
 
 
-def _masks(banding: Banding) -> list[int]:
-    """Bit patterns that a probe flips: none, then each bit alone."""
-    return [0] + ([1 << bit for bit in range(banding.bits)] if banding.radius else [])
+def _ranges(run: Run, wanted: Hashes, band: Band) -> Iterator[tuple[Indices, Indices, Indices]]:
+    """(query, start, stop in the run) of every probe that meets a bucket, in bounded blocks."""
+    shift = np.uint64(64 - band.width)
+    occupied = np.zeros(2**band.width, np.bool_)
+    occupied[run.keys >> shift] = True
+    prefix = wanted >> shift
+    rest = (np.uint64(1) << shift) - np.uint64(1)
+    masks = band.masks()
+    # A mask at a time costs calls, all at once memory: as many as make a block.
+    step = max(1, _AT_ONCE // max(1, len(wanted)))
+    for start in range(0, len(masks), step):
+        probes = prefix[None, :] ^ masks[start : start + step, None]
+        _, query = hit = np.nonzero(occupied[probes])
+        keys = probes[hit] << shift
+        low = np.searchsorted(run.keys, keys, "left")
+        yield query, low, np.searchsorted(run.keys, keys | rest, "right")
 
 
-def _first_known_here(
-    difference: Hashes, band: int, banding: Banding, max_hamming: int
-) -> npt.NDArray[np.bool_]:
-    """Pairs that are near, not equal, and not found by an earlier band already."""
-    distance = np.bitwise_count(difference)
-    good = (distance <= max_hamming) & (distance > 0)
-    for earlier_band in range(band):
-        bits = band_of(difference, earlier_band, banding)
-        good &= np.bitwise_count(bits) > banding.radius
-    return good
+def _below(
+    own: Indices, query: Indices, found: npt.NDArray[np.uint32], bits: npt.NDArray[np.generic]
+) -> tuple[Indices, Indices, Indices]:
+    ids = found.astype(np.int64)
+    good = ids < own[query]
+    return query[good], ids[good], bits[good].astype(np.int64)
 
 
-@dataclass(frozen=True)
-class _Buckets:
-    """Positions grouped by key, in rank order within a key."""
-
-    order: Indices
-    keys: npt.NDArray[np.generic]
-
-    @classmethod
-    def of(cls, keys: npt.NDArray[np.generic]) -> _Buckets:
-        order = np.argsort(keys, kind="stable")
-        return cls(order, keys[order])
-
-    def lookup(self, wanted: npt.NDArray[np.generic], cap: int) -> _Lookup:
-        start = np.searchsorted(self.keys, wanted, "left")
-        size = np.searchsorted(self.keys, wanted, "right") - start
-        return _Lookup(self.order, start, np.minimum(size, cap), int((size > cap).sum()))
-
-
-@dataclass(frozen=True)
-class _Lookup:
-    """Where each query's bucket starts in `order`, and how many of it are looked at."""
-
-    order: Indices
-    start: Indices
-    size: Indices
-    capped: int
-
-    def pairs(self, queries: Indices) -> Iterator[tuple[Indices, Indices]]:
-        """(later, earlier) positions in blocks of bounded size."""
-        blocks = np.cumsum(self.size) // _PAIRS_AT_ONCE
-        edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(queries)]
-        for low, high in pairwise(edges):
-            size = self.size[low:high]
-            later = np.repeat(queries[low:high], size)
-            within = np.arange(len(later)) - np.repeat(np.cumsum(size) - size, size)
-            earlier = self.order[np.repeat(self.start[low:high], size) + within]
-            good = earlier < later
-            yield later[good], earlier[good]
+def _pairs(low: Indices, high: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """(row, place) for every place of the ranges [low, high), in blocks of bounded size."""
+    size = high - low
+    blocks = np.cumsum(size) // _AT_ONCE
+    edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(size)]
+    for start, stop in pairwise(edges):
+        part = size[start:stop]
+        row = np.repeat(np.arange(start, stop), part)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(part) - part, part)
+        yield row, np.repeat(low[start:stop], part) + within

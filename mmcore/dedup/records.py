@@ -11,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mmcore.dedup import texts
+
 SPLITS = ("train", "val", "test")  # least protected first
 _LISTS = ("captions", "qa", "tags")
 
@@ -80,3 +82,33 @@ def merge_all(parts: Iterable[pa.Table], keys: pa.Array, owner: pa.Array, count:
 
 def _annotated(part: pa.Table, keys: pa.Array) -> pa.Table:
     return part.filter(pc.and_(pc.is_valid(part["annotation"]), pc.is_in(part["sha256"], keys)))
+
+
+def without_captions(records: pa.Array, barred: npt.NDArray[np.uint64]) -> tuple[pa.Array, int]:
+    """Annotations (JSON or null) without the captions and texts whose key has a hash in `barred`,
+    and how many those were. A record of which nothing is barred stays as it is."""
+    parsed = [json.loads(r) if r else {} for r in records.to_pylist()]
+    said = [
+        (number, name, text)
+        for number, record in enumerate(parsed)
+        for name in ("captions", "text")
+        for text in _texts(record.get(name))
+    ]
+    keys = texts.text_key(pa.array([text for _, _, text in said], pa.string()))
+    hit = np.isin(texts.key_hashes(keys), barred)
+    gone = {said[i] for i in np.flatnonzero(hit).tolist()}
+    found = records.to_pylist()
+    for number in {number for number, _, _ in gone}:
+        record = parsed[number]
+        for name in ("captions", "text"):
+            if name in record:
+                free = [t for t in _texts(record[name]) if (number, name, t) not in gone]
+                record[name] = free if isinstance(record[name], list) else next(iter(free), None)
+                if not record[name]:
+                    del record[name]
+        found[number] = json.dumps(record, ensure_ascii=False, sort_keys=True)
+    return pa.array(found, pa.string()), int(hit.sum())
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str)]

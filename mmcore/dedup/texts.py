@@ -77,8 +77,11 @@ def widespread(
     hashes: npt.NDArray[np.uint64], clusters: npt.NDArray[np.int64], most: int
 ) -> npt.NDArray[np.uint64]:
     """Hashes of the keys that stand under more than `most` distinct clusters, sorted."""
-    pairs = np.unique(np.rec.fromarrays([hashes, clusters]))
-    keys, counts = np.unique(pairs["f0"], return_counts=True)
+    order = np.lexsort((clusters, hashes))
+    hashes, clusters = hashes[order], clusters[order]
+    changes = (hashes[1:] != hashes[:-1]) | (clusters[1:] != clusters[:-1])
+    distinct = hashes[np.concatenate([[True], changes])[: len(hashes)]]
+    keys, counts = np.unique(distinct, return_counts=True)
     return keys[counts > most]
 
 

@@ -20,8 +20,6 @@ _GAIN = (1 / 1.3, 1.3)
 _OFFSET = (-40.0, 40.0)
 _CLIPPED = 245  # cells near white may have lost what was there
 
-_PAIRS_AT_ONCE = 20_000  # a pair takes some 15 kB while it is compared
-
 Floats = npt.NDArray[np.float32]
 Thumbs = npt.NDArray[np.uint8]
 
@@ -70,17 +68,8 @@ def _relit(darker: Floats, brighter: Floats) -> Floats:
 
 
 def same_picture(
-    thumbs: Thumbs,
-    left: npt.NDArray[np.int64],
-    right: npt.NDArray[np.int64],
-    max_mean: float,
-    max_local: float,
+    left: Thumbs, right: Thumbs, max_mean: float, max_local: float
 ) -> tuple[npt.NDArray[np.bool_], Floats]:
-    """Verdict [P] and local difference [P] of pairs of positions in `thumbs`, in bounded memory."""
-    same, local = [np.empty(0, np.bool_)], [np.empty(0, np.float32)]
-    for low in range(0, len(left), _PAIRS_AT_ONCE):
-        pairs = slice(low, low + _PAIRS_AT_ONCE)
-        found = difference(thumbs[left[pairs]], thumbs[right[pairs]])
-        same.append(found.within(max_mean, max_local))
-        local.append(found.local)
-    return np.concatenate(same), np.concatenate(local)
+    """Verdict [P] and local difference [P] of pairs of thumbnails; some 15 kB a pair meanwhile."""
+    found = difference(left, right)
+    return found.within(max_mean, max_local), found.local

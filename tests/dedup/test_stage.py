@@ -113,7 +113,11 @@ class TestDedup:
         found = _run(lake, DAY, images, said, Config(max_caption_clusters=3))
         captions = [row["captions"] for row in found.read().to_pylist()]
         assert all(len(c) == 1 and c[0]["text"].startswith("Thing") for c in captions)
-        assert found.metadata["captions"] == {"kept": 4, "under_too_many_clusters": 4}
+        assert found.metadata["captions"] == {
+            "kept": 4,
+            "under_too_many_clusters": 4,
+            "protected": 0,
+        }
 
     def test_the_most_protected_split_and_all_annotations_win(self, lake: Lake) -> None:
         copies = _copies(7)
@@ -150,10 +154,10 @@ class TestDedup:
         for target in (lake, other):
             _run(target, DAY, images[:5], said)
             _run(target, NEXT, images, said)
-        for name in ("deduplicated", "clusters"):
+        for name in ("deduplicated", "image_index"):
             for day in (DAY, NEXT):
                 assert lake.dataset(name, day).digest == other.dataset(name, day).digest
 
     def test_a_day_without_images_gives_empty_datasets(self, lake: Lake) -> None:
         assert _run(lake, DAY, []).read().num_rows == 0
-        assert lake.dataset("clusters", DAY).read().num_rows == 0
+        assert lake.dataset("image_index", DAY).metadata["clusters"] == 0

@@ -116,6 +116,19 @@ def test_one_annotation_stays_as_it_is() -> None:
     assert records.merge_annotations([record, record]) == record
 
 
+def test_annotations_lose_what_an_evaluation_set_says() -> None:
+    given = [
+        '{"captions": ["A  kite.", "A hill"], "qa": []}',
+        None,
+        '{"text": "a kite"}',
+        '{"x":  1}',
+    ]
+    barred = texts.key_hashes(pa.array(["a kite"]))
+    found, count = records.without_captions(pa.array(given), barred)
+    assert found.to_pylist() == ['{"captions": ["A hill"], "qa": []}', None, "{}", '{"x":  1}']
+    assert count == 2
+
+
 def test_annotations_are_joined_and_contradictions_recorded() -> None:
     first = {
         "captions": ["a", "b"],

@@ -1,0 +1,424 @@
+"""The index across nights on the lake: found, repaired, extended by a day.
+
+An index is a function of the index before it, the day's `deduplicated` and `cleaned`, and the
+takedown list. Where an earlier day was run again or filled in, the indexes after it are made again
+from what those days have stored; nothing is compared again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mmcore.cluster import map_parts
+from mmcore.dedup import bands, records, runs, takedown
+from mmcore.dedup.hashing import Hashes, short_digests
+from mmcore.dedup.history import (
+    BANDS,
+    CLUSTERS,
+    NAME,
+    TABLES,
+    History,
+    PartRef,
+    State,
+    arrow_file,
+    is_true,
+)
+from mmcore.dedup.runs import Indices
+from mmcore.dedup.takedown import BLOCKED
+from mmcore.lake import Dataset, DatasetWriter, Lake, Part
+
+INDEX_FILE = "index.json"
+_KEYS_PER_PART = 1_000_000  # 12 bytes each
+_CLUSTERS_PER_PART = 16_000  # some 850 bytes each
+_MANIFESTS_AT_ONCE = 16
+_ACCEPTED = ("ok", "exact_duplicate", "near_duplicate", "seen_before")
+
+
+# --- find it --------------------------------------------------------------------------------------
+
+
+def before(lake: Lake, day: str) -> History:
+    """The index of all days before `day`."""
+    days = [d for d in lake.partitions("deduplicated") if d < day]
+    with ThreadPoolExecutor(_MANIFESTS_AT_ONCE) as pool:
+        found = pool.map(partial(lake.find, "deduplicated"), days)
+        digests = {d: dataset.digest for d, dataset in zip(days, found, strict=True) if dataset}
+    history = _latest_true(lake, day, digests)
+    for missing in (d for d in digests if d not in history.state.days):
+        history = opened(lake, extend(lake, history, missing))
+    return history
+
+
+def _latest_true(lake: Lake, day: str, digests: dict[str, str]) -> History:
+    for partition in reversed([d for d in lake.partitions(NAME) if d < day]):
+        history = opened(lake, lake.dataset(NAME, partition))
+        if is_true(history.state, digests) and _is_whole(lake, history):
+            return history
+    return History(lake.storage)
+
+
+def opened(lake: Lake, dataset: Dataset) -> History:
+    """An index that can be asked."""
+    state = State.model_validate_json(dataset.read_file(INDEX_FILE))
+    used = sorted({part.partition for part in state.parts()} - {dataset.manifest.partition})
+    found = {day: lake.find(NAME, day) for day in used} | {dataset.manifest.partition: dataset}
+    folders = {str(day): ds.manifest.folder for day, ds in found.items() if ds is not None}
+    return History(lake.storage, state, folders, dataset)
+
+
+def _is_whole(lake: Lake, history: History) -> bool:
+    """Whether every file it names is still the one it was made with."""
+    files: dict[tuple[str, str], str] = {}
+    for day in {part.partition for part in history.state.parts()}:
+        dataset = lake.find(NAME, day)
+        files |= {(day, part.file): part.sha256 for part in (dataset.parts if dataset else [])}
+    return all(files.get((p.partition, p.file)) == p.sha256 for p in history.state.parts())
+
+
+# --- extend it by a day ---------------------------------------------------------------------------
+
+
+@dataclass
+class _Night:
+    """What is written on the way to the next index."""
+
+    writer: DatasetWriter
+    parts: list[Part]
+    serial: int = 0
+
+    def name(self, table: str) -> str:
+        """The next file name."""
+        self.serial += 1
+        return f"{table}-{self.serial:05d}.arrow"
+
+    def add(self, written: Sequence[_Written]) -> list[PartRef]:
+        """Take note of parts; the references to those that are not empty."""
+        kept = [w for w in written if w.part is not None]
+        self.parts += [w.part for w in kept if w.part is not None]
+        return [w.ref for w in kept if w.ref is not None]
+
+    def keep(self, files: set[str]) -> None:
+        """Remove what was merged or filtered again in the same night."""
+        for part in self.parts:
+            if part.file not in files:
+                self.writer.storage.delete(f"{self.writer.folder}/{part.file}")
+        self.parts = [part for part in self.parts if part.file in files]
+
+
+@dataclass(frozen=True)
+class _Written:
+    rows: int
+    part: Part | None = None
+    ref: PartRef | None = None
+
+
+def extend(lake: Lake, history: History, day: str) -> Dataset:
+    """Write `image_index@DAY`: `history` (of the days before) and what DAY has stored."""
+    deduplicated, cleaned = lake.dataset("deduplicated", day), lake.dataset("cleaned", day)
+    listed = lake.find(takedown.NAME)
+    parents = [d for d in (history.dataset, deduplicated, cleaned, listed) if d is not None]
+    found = lake.reusable(NAME, day, {}, parents)
+    if found is not None:
+        return found
+    night = _Night(lake.writer(NAME, day, format="files"), [])
+    new = _new_rows(history, deduplicated, cleaned)
+    state = history.state.model_copy(
+        update={
+            "ids": history.state.ids + len(new.leader_ids),
+            "days": history.state.days | {day: deduplicated.digest},
+            "tables": _with_runs(history.state, _write_new(night, new, cleaned, day)),
+        }
+    )
+    folders = history.folders | {day: night.writer.folder}
+    state = _merged(night, replace(history, state=state, folders=folders))
+    state = _without_taken_down(night, replace(history, state=state, folders=folders), new, listed)
+    data = state.model_dump_json(indent=1).encode()
+    night.keep({part.file for part in state.parts() if part.partition == day})
+    night.parts.append(night.writer.write_file(INDEX_FILE, data))
+    metadata = {
+        "clusters": sum(p.rows for run in state.runs("clusters") for p in run),
+        "images": sum(p.rows for run in state.runs("seen") for p in run),
+        "blocked": state.blocked.rows if state.blocked else 0,
+        "runs": {table: len(state.runs(table)) for table in TABLES},
+        "written_rows": sum(part.rows for part in night.parts),
+    }
+    return night.writer.commit(night.parts, parents, {}, metadata)
+
+
+@dataclass(frozen=True)
+class _New:
+    """What a day adds, as parallel arrays over its accepted images or its new clusters."""
+
+    seen: tuple[Hashes, Indices]
+    pixels: tuple[Hashes, Indices]
+    leader_hashes: Hashes
+    leader_ids: Indices
+    leader_part: Indices
+    leader_row: Indices
+    leader_split: Indices
+    blocked: pa.Table
+    blocked_ids: Indices
+
+
+def _new_rows(history: History, deduplicated: Dataset, cleaned: Dataset) -> _New:
+    facts = _facts(cleaned)
+    rows = deduplicated.read(["sha256", "cluster", "reason", "split"])
+    short, cluster = short_digests(rows["sha256"]), short_digests(rows["cluster"])
+    at = _find(facts["short"], short)  # where each row is in the order of `cleaned`
+    there = at >= 0
+    reason = rows["reason"].combine_chunks()
+    leads = there & pc.equal(reason, "ok").to_numpy(zero_copy_only=False)
+    accepted = there & pc.is_in(reason, pa.array(_ACCEPTED)).to_numpy(zero_copy_only=False)
+    barred = there & pc.equal(reason, "taken_down").to_numpy(zero_copy_only=False)
+    leader = np.flatnonzero(leads)[np.argsort(at[leads], kind="stable")]
+    leader_ids = history.state.ids + np.arange(len(leader))
+    old = history.ids("seen", cluster)
+    own = _find(short[leader], cluster)
+    ids = np.where(own >= 0, history.state.ids + own, old)
+    accepted &= ids >= 0
+    return _New(
+        _unknown(history, "seen", short[accepted], ids[accepted]),
+        _unknown(history, "pixels", facts["pixels"][at[accepted]], ids[accepted]),
+        facts["phash"][at[leader]],
+        leader_ids,
+        facts["part"][at[leader]],
+        facts["row"][at[leader]],
+        records.split_ranks(rows["split"])[leader],
+        pa.table(
+            [short[barred], facts["pixels"][at[barred]], facts["phash"][at[barred]]],
+            schema=BLOCKED,
+        ),
+        np.unique(old[barred & (old >= 0)]),
+    )
+
+
+def _facts(cleaned: Dataset) -> dict[str, Any]:
+    """Of the images clean kept, in their order: short digests, hash, and where the row is."""
+    columns: dict[str, list[Any]] = {n: [] for n in ("short", "pixels", "phash", "part", "row")}
+    for part, table in enumerate(cleaned.iter_parts(["sha256", "kept", "pixels", "phash"])):
+        kept = table["kept"].to_numpy()
+        table = table.filter(table["kept"])
+        columns["short"].append(short_digests(table["sha256"]))
+        columns["pixels"].append(short_digests(table["pixels"]))
+        columns["phash"].append(table["phash"].to_numpy())
+        columns["part"].append(np.full(table.num_rows, part))
+        columns["row"].append(np.flatnonzero(kept))
+    return {name: np.concatenate(found) for name, found in columns.items()}
+
+
+def _find(values: Hashes, wanted: Hashes) -> Indices:
+    """The position of each wanted value among distinct `values`, -1 where it is not there."""
+    if not len(values):
+        return np.full(len(wanted), -1, np.int64)
+    order = np.argsort(values, kind="stable")
+    at = order[np.minimum(np.searchsorted(values[order], wanted), len(values) - 1)]
+    return np.where(values[at] == wanted, at, -1)
+
+
+def _unknown(history: History, table: str, keys: Hashes, ids: Indices) -> tuple[Hashes, Indices]:
+    """Keys the history does not have, each once with its smallest id."""
+    new = np.flatnonzero(history.ids(table, keys) < 0)
+    new = new[np.lexsort((ids[new], keys[new]))]
+    first = new[np.flatnonzero(np.diff(keys[new], prepend=~keys[new][:1]))]
+    return keys[first], ids[first]
+
+
+def _with_runs(state: State, new: dict[str, list[PartRef]]) -> dict[str, list[list[PartRef]]]:
+    return {table: [*state.runs(table), *([new[table]] if new[table] else [])] for table in TABLES}
+
+
+def _write_new(night: _Night, new: _New, cleaned: Dataset, day: str) -> dict[str, list[PartRef]]:
+    """One run for each table."""
+    keyed = {"seen": runs.sorted_run(*new.seen), "pixels": runs.sorted_run(*new.pixels)}
+    for name, band in zip(BANDS, bands.bands(0), strict=True):
+        keyed[name] = bands.band_run(new.leader_hashes, new.leader_ids, band)
+    written = {}
+    for table, run in keyed.items():
+        rows = runs.as_table(run)
+        slices = [
+            rows.slice(start, _KEYS_PER_PART) for start in range(0, rows.num_rows, _KEYS_PER_PART)
+        ]
+        names = [night.name(table) for _ in slices]
+        written[table] = night.add(
+            [_write(night.writer, name, part) for name, part in zip(names, slices, strict=True)]
+        )
+    count = len(new.leader_ids)
+    items = [
+        _Leaders(
+            night.name("clusters"),
+            *(
+                values[start : start + _CLUSTERS_PER_PART]
+                for values in (new.leader_ids, new.leader_part, new.leader_row, new.leader_split)
+            ),
+        )
+        for start in range(0, count, _CLUSTERS_PER_PART)
+    ]
+    done = map_parts(
+        partial(_clusters_part, night.writer, cleaned, day),
+        items,
+        description="dedup index",
+        unit="clusters",
+    )
+    written["clusters"] = night.add(done)
+    return written
+
+
+@dataclass(frozen=True)
+class _Leaders:
+    file: str
+    ids: Indices
+    part: Indices
+    row: Indices
+    split: Indices
+
+
+def _clusters_part(
+    writer: DatasetWriter, cleaned: Dataset, day: str, leaders: _Leaders
+) -> _Written:
+    """Ray task: what is known about some new clusters; they lie in a few parts of `cleaned`."""
+    tables = []
+    for part in np.unique(leaders.part).tolist():
+        here = leaders.row[leaders.part == part]
+        tables.append(cleaned.read_part(part, ["sha256", "thumb"]).take(pa.array(here)))
+    rows = pa.concat_tables(tables).combine_chunks()
+    columns = {
+        "key": pa.array(leaders.ids.astype(np.uint64)),
+        "cluster": rows["sha256"],
+        "thumb": rows["thumb"],
+        "split": records.split_names(leaders.split),
+        "day": pa.array([day] * rows.num_rows, pa.string()),
+    }
+    return _write(writer, leaders.file, pa.table(columns).cast(CLUSTERS))
+
+
+def _write(writer: DatasetWriter, file: str, rows: pa.Table) -> _Written:
+    if not rows.num_rows:
+        return _Written(0)
+    part = writer.write_file(file, arrow_file(rows), rows=rows.num_rows)
+    ref = PartRef(
+        partition=str(writer.partition),
+        file=file,
+        rows=rows.num_rows,
+        sha256=part.sha256,
+        first=rows["key"][0].as_py() if "key" in rows.column_names else 0,
+        last=rows["key"][-1].as_py() if "key" in rows.column_names else 0,
+    )
+    return _Written(rows.num_rows, part, ref)
+
+
+# --- merge runs -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Keys [low, high) of some parts, to be merged into one file."""
+
+    file: str
+    parts: list[PartRef]
+    low: int
+    high: int
+
+
+def _merged(night: _Night, history: History) -> State:
+    """Merge runs of equal size until no table has too many of them."""
+    state = history.state
+    while True:
+        work: dict[str, tuple[list[int], list[_Range]]] = {}
+        for table in TABLES:
+            chosen = runs.due([sum(p.rows for p in run) for run in state.runs(table)])
+            if chosen:
+                work[table] = chosen, _merge_ranges(night, table, state, chosen)
+        if not work:
+            return state
+        items = [item for _, ranges in work.values() for item in ranges]
+        task = partial(_merge_range, night.writer, replace(history, state=State()))
+        done = dict(zip([i.file for i in items], _mapped(task, items), strict=True))
+        tables = dict(state.tables)
+        for table, (chosen, ranges) in work.items():
+            kept = [run for i, run in enumerate(tables[table]) if i not in chosen]
+            tables[table] = [*kept, night.add([done[r.file] for r in ranges])]
+        state = state.model_copy(update={"tables": tables})
+
+
+def _merge_ranges(night: _Night, table: str, state: State, chosen: list[int]) -> list[_Range]:
+    old = [state.runs(table)[i] for i in chosen]
+    most = _CLUSTERS_PER_PART if table == "clusters" else _KEYS_PER_PART
+    cuts = runs.cuts([[p.first for p in r] for r in old], [[p.rows for p in r] for r in old], most)
+    parts = [part for run in old for part in run]
+    ranges = []
+    for low, high in zip(cuts, [*cuts[1:], 2**64], strict=True):
+        inside = [p for p in parts if p.first < high and p.last >= low]
+        ranges.append(_Range(night.name(table), inside, low, high))
+    return ranges
+
+
+def _merge_range(writer: DatasetWriter, history: History, item: _Range) -> _Written:
+    """Ray task: the rows of some parts whose keys are in a range, sorted."""
+    tables = []
+    for part in item.parts:
+        rows = pa.table(history.read(part))
+        keys = rows["key"].to_numpy()
+        low = int(np.searchsorted(keys, np.uint64(item.low)))
+        high = len(keys) if item.high == 2**64 else int(np.searchsorted(keys, np.uint64(item.high)))
+        tables.append(rows.slice(low, high - low))
+    return _write(writer, item.file, runs.merge(tables))
+
+
+def _mapped(task: Callable[[Any], _Written], items: Sequence[Any]) -> list[_Written]:
+    """On Ray, unless the work is less than the way there."""
+    rows = sum(part.rows for item in items for part in item.parts)
+    if rows < _CLUSTERS_PER_PART:
+        return [task(item) for item in items]
+    return map_parts(task, items, description="dedup merge", unit="rows")
+
+
+# --- forget what was taken down -------------------------------------------------------------------
+
+
+def _without_taken_down(
+    night: _Night, history: History, new: _New, listed: Dataset | None
+) -> State:
+    """Remove taken down clusters from every table; their hashes stay, to block a return."""
+    hashes = [history.blocked(), new.blocked]
+    gone = new.blocked_ids
+    if listed is not None:
+        rows = listed.read()
+        hashes.append(takedown.hashes_of(rows))
+        keys = short_digests(rows["sha256"].drop_null())
+        ids = history.ids("seen", keys)
+        gone = np.union1d(gone, ids[ids >= 0])
+    tables = history.state.tables
+    if len(gone):
+        tables = {
+            table: [_without(night, history, table, run, gone) for run in table_runs]
+            for table, table_runs in tables.items()
+        }
+        tables = {table: [run for run in found if run] for table, found in tables.items()}
+    blocked = takedown.distinct(hashes)
+    refs = night.add([_write(night.writer, night.name("blocked"), blocked)])
+    return history.state.model_copy(update={"tables": tables, "blocked": refs[0] if refs else None})
+
+
+def _without(
+    night: _Night, history: History, table: str, run: list[PartRef], gone: Indices
+) -> list[PartRef]:
+    """A run without some ids: only parts that hold one are written again."""
+    kept: list[PartRef] = []
+    name = "key" if table == "clusters" else "id"
+    for part in run:
+        batch = history.read(part)
+        stays = ~np.isin(batch[name].to_numpy(), gone)
+        if stays.all():
+            kept.append(part)
+        else:
+            rows = pa.table(batch).filter(pa.array(stays))
+            kept += night.add([_write(night.writer, night.name(table), rows)])
+    return kept

@@ -1,0 +1,144 @@
+"""What is said about images, brought to the part of `deduplicated` that their cluster lies in.
+
+Texts and annotations lie in the order of keys or pages, clusters in that of their names. Read by
+every task in full, a day's work would grow with the square of its images. So one pass sorts them
+into scratch files with a batch for each part of the result, and a task reads its batches alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mmcore.cluster import map_parts
+from mmcore.dedup.hashing import Hashes, short_digests
+from mmcore.dedup.runs import Indices
+from mmcore.lake import Dataset, Storage
+
+_ROWS_PER_FILE = 20_000
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where the rows of an image go: keys [N] sorted, and the cluster and part of each."""
+
+    keys: Hashes
+    cluster: npt.NDArray[np.int32]
+    part: npt.NDArray[np.int32]
+    parts: int
+
+    @classmethod
+    def of(cls, sha256: pa.ChunkedArray, cluster: Indices, part: Indices) -> Route:
+        """From parallel columns of the result: image key, number of its cluster and of its part."""
+        keys = short_digests(sha256)
+        order = np.argsort(keys)
+        return cls(
+            keys[order],
+            cluster[order].astype(np.int32),
+            part[order].astype(np.int32),
+            int(part.max(initial=0)) + 1,
+        )
+
+    def find(self, sha256: pa.ChunkedArray) -> Indices:
+        """Position of each image in the route, -1 where it has none: int64 [n]."""
+        if not len(self.keys):
+            return np.full(len(sha256), -1, np.int64)
+        wanted = short_digests(sha256)
+        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[at] == wanted, at, -1)
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Scratch files; each has a batch for each part of the result."""
+
+    storage: Storage
+    folder: str
+    files: int
+
+    def read(self, part: int) -> Iterator[pa.Table]:
+        """What belongs to one part, a file at a time."""
+        for number in range(self.files):
+            with self.storage.open(f"{self.folder}/{number:05d}.arrow") as file:
+                yield pa.table(pa.ipc.open_file(file).get_batch(part))
+
+    def remove(self) -> None:
+        """Delete the files."""
+        self.storage.delete(self.folder)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is sorted, and what is noted of it meanwhile.
+
+    select: the rows of a part that matter; they must keep `sha256`. note: something small about the
+    rows of one file, given with the cluster of each.
+    """
+
+    dataset: Dataset
+    columns: list[str]
+    select: Callable[[pa.Table], pa.Table]
+    note: Callable[[pa.Table, Indices], Any]
+
+
+@dataclass(frozen=True)
+class _Item:
+    file: int
+    parts: list[int]
+
+
+@dataclass(frozen=True)
+class _Done:
+    rows: int
+    note: Any
+
+
+def shuffle(
+    source: Source, route: Route, storage: Storage, folder: str, description: str
+) -> tuple[Sorted, list[Any]]:
+    """The scratch files, and the note of each."""
+    groups: list[list[int]] = []
+    inside = 0
+    for number, part in enumerate(source.dataset.parts):
+        if not groups or inside + part.rows > _ROWS_PER_FILE:
+            groups.append([])
+            inside = 0
+        groups[-1].append(number)
+        inside += part.rows
+    items = [_Item(file, parts) for file, parts in enumerate(groups)]
+    task = partial(_sort, source, route, storage, folder)
+    done = map_parts(task, items, description=description, unit="rows")
+    return Sorted(storage, folder, len(items)), [one.note for one in done]
+
+
+def _sort(source: Source, route: Route, storage: Storage, folder: str, item: _Item) -> _Done:
+    """Ray task: a few parts of the source as one file with a batch for each part of the result."""
+    tables = []
+    for part in item.parts:
+        rows = source.select(source.dataset.read_part(part, source.columns))
+        at = route.find(rows["sha256"])
+        tables.append(rows.filter(pa.array(at >= 0)).append_column("at", pa.array(at[at >= 0])))
+    rows = pa.concat_tables(tables)
+    at = rows["at"].to_numpy()
+    note = source.note(rows.drop_columns(["at"]), route.cluster[at].astype(np.int64))
+    order = np.argsort(route.part[at], kind="stable")
+    rows = rows.drop_columns(["at"]).take(pa.array(order)).combine_chunks()
+    edges = np.searchsorted(route.part[at][order], np.arange(route.parts + 1)).tolist()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, rows.schema) as writer:
+        for start, stop in pairwise(edges):
+            writer.write_batch(_batch(rows.slice(start, stop - start)))
+    storage.write(f"{folder}/{item.file:05d}.arrow", sink.getvalue().to_pybytes())
+    return _Done(rows.num_rows, note)
+
+
+def _batch(rows: pa.Table) -> pa.RecordBatch:
+    batches = rows.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], rows.schema)
