@@ -41,3 +41,11 @@ def short_digests(digests: pa.Array | pa.ChunkedArray) -> Hashes:
     )
     shifts = np.arange(60, -1, -4, dtype=np.uint64)
     return np.bitwise_or.reduce(nibbles << shifts, axis=1)
+
+
+def positions(ascending: Hashes, wanted: Hashes) -> npt.NDArray[np.int64]:
+    """Where each wanted value first stands among sorted ones: int64 [n], -1 for none."""
+    if not len(ascending):
+        return np.full(len(wanted), -1, np.int64)
+    at = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    return np.where(ascending[at] == wanted, at, -1)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mmcore.dedup.hashing import Hashes
+from mmcore.dedup.hashing import Hashes, positions
 
 Indices = npt.NDArray[np.int64]
 FAN_IN = 4
@@ -50,10 +50,8 @@ def as_run(rows: pa.RecordBatch | pa.Table) -> Run:
 
 def smallest_ids(run: Run, wanted: Hashes) -> Indices:
     """For each wanted key the smallest id the run has for it: int64 [n], -1 where none."""
-    if not len(run.keys):
-        return np.full(len(wanted), -1, np.int64)
-    at = np.minimum(np.searchsorted(run.keys, wanted), len(run.keys) - 1)
-    return np.where(run.keys[at] == wanted, run.ids[at].astype(np.int64), -1)
+    at = positions(run.keys, wanted)  # of equal keys the first, which has the smallest id
+    return np.where(at >= 0, run.ids[at].astype(np.int64) if len(run.ids) else -1, -1)
 
 
 def merge(tables: Sequence[pa.Table]) -> pa.Table:

@@ -25,7 +25,7 @@ from mmcore.dedup import (
     stage_search,
     takedown,
 )
-from mmcore.dedup.hashing import short_digests
+from mmcore.dedup.hashing import positions, short_digests
 from mmcore.dedup.history import History
 from mmcore.dedup.images import Assigned, Barred, Images
 from mmcore.dedup.near_texts import Likeness
@@ -213,9 +213,10 @@ def _decided(
 
 def _raise_splits(split: Indices, crawled: Dataset, day_images: Images, number: Indices) -> None:
     """Raise the rank of each cluster to the best protected split its images were asked for."""
+    order = np.argsort(day_images.short)
     for part in crawled.iter_parts(["sha256", "split"]):
-        part = part.filter(
-            pc.and_(pc.is_valid(part["split"]), pc.is_in(part["sha256"], day_images.keys))
-        )
-        cluster = number[pc.index_in(part["sha256"], day_images.keys).to_numpy()]
-        np.maximum.at(split, cluster, records.split_ranks(part["split"]))
+        asked = part.filter(pc.is_valid(part["split"]))
+        at = positions(day_images.short[order], short_digests(asked["sha256"]))
+        there = at >= 0
+        cluster = number[order[at[there]]]
+        np.maximum.at(split, cluster, records.split_ranks(asked["split"])[there])

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from mmcore.cluster import map_parts
 from mmcore.dedup import bands, records, runs, takedown
-from mmcore.dedup.hashing import Hashes, short_digests
+from mmcore.dedup.hashing import Hashes, positions, short_digests
 from mmcore.dedup.history import (
     BANDS,
     CLUSTERS,
@@ -216,11 +216,9 @@ def _facts(cleaned: Dataset) -> dict[str, Any]:
 
 def _find(values: Hashes, wanted: Hashes) -> Indices:
     """The position of each wanted value among distinct `values`, -1 where it is not there."""
-    if not len(values):
-        return np.full(len(wanted), -1, np.int64)
     order = np.argsort(values, kind="stable")
-    at = order[np.minimum(np.searchsorted(values[order], wanted), len(values) - 1)]
-    return np.where(values[at] == wanted, at, -1)
+    at = positions(values[order], wanted)
+    return np.where(at >= 0, order[at] if len(order) else -1, -1)
 
 
 def _unknown(history: History, table: str, keys: Hashes, ids: Indices) -> tuple[Hashes, Indices]:

@@ -28,7 +28,7 @@ from mmcore.lake import Dataset, DatasetWriter, Storage
 
 _BLOCK = 200_000  # queries; bounds the edges the driver holds at once
 _QUERIES_PER_TASK = 25_000
-_PAIRS_AT_ONCE = 10_000  # verified together: 15 kB each meanwhile
+_PAIRS_AT_ONCE = 10_000  # whose thumbnails are in memory together
 _THUMBS_PER_FILE = 16_000
 
 

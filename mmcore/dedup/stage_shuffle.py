@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mmcore.cluster import map_parts
-from mmcore.dedup.hashing import Hashes, short_digests
+from mmcore.dedup.hashing import Hashes, positions, short_digests
 from mmcore.dedup.runs import Indices
 from mmcore.lake import Dataset, Storage
 
@@ -48,11 +48,7 @@ class Route:
 
     def find(self, sha256: pa.ChunkedArray) -> Indices:
         """Position of each image in the route, -1 where it has none: int64 [n]."""
-        if not len(self.keys):
-            return np.full(len(sha256), -1, np.int64)
-        wanted = short_digests(sha256)
-        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.where(self.keys[at] == wanted, at, -1)
+        return positions(self.keys, short_digests(sha256))
 
 
 @dataclass(frozen=True)
