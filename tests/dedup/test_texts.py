@@ -48,7 +48,7 @@ def test_texts_that_read_differently_do_not(one: str, other: str) -> None:
 
 
 def test_keys_do_not_depend_on_the_texts_beside_them() -> None:
-    lines = ["A\tkite ", None, "Straße  hoch", "", "…", " 日本語。", "two\x0blines\n", "end !."]
+    lines = ["A\tkite ", None, "Straße  hoch", "", "…", " 日本語。", "two\x0clines\n", "end !."]
     alone = [texts.text_key(pa.array([line], pa.string()))[0].as_py() for line in lines]
     assert alone == ["a kite", None, "strasse hoch", "", "", "日本語", "two lines", "end"]
     chunks = pa.chunked_array([pa.array(lines[:3]), pa.array(lines[3:])])
