@@ -41,35 +41,41 @@ def ours(corpus: Path, n: int, work: Path) -> np.ndarray:
     from mmcore.dedup import near_texts, shingles, texts
 
     likeness = near_texts.Likeness(n, SIMILARITY)
-    keys, sizes, files = [], [], []
+    sizes: list[np.ndarray] = []
     for file in sorted(corpus.glob("parts/*.parquet")):
         for batch in pq.ParquetFile(file).iter_batches(8192, columns=["text"]):
             signed = near_texts.sign(texts.text_key(batch["text"]), likeness)
-            keys.append(signed.keys)
+            signed.keys.tofile(work / f"{len(sizes)}.keys")
+            signed.sets.hashes.tofile(work / f"{len(sizes)}.sets")
             sizes.append(signed.sets.sizes)
-            files.append(work / f"{len(files)}.sets")
-            signed.sets.hashes.tofile(files[-1])
     starts = np.cumsum([0, *map(len, sizes)])
 
-    def read(positions: np.ndarray) -> shingles.Shingles:
+    def keys(bands: int) -> np.ndarray:
+        found = np.empty((bands, starts[-1]), np.uint64)
+        for lot, size in enumerate(sizes):
+            stored = np.fromfile(work / f"{lot}.keys", np.uint64, bands * len(size))
+            found[:, starts[lot] : starts[lot + 1]] = stored.reshape(bands, -1)
+        return found
+
+    def sets(positions: np.ndarray) -> shingles.Shingles:
         edges = np.searchsorted(positions, starts)
         return shingles.joined(
             [
                 shingles.Shingles(
-                    np.fromfile(files[part], np.uint64), np.append(0, np.cumsum(sizes[part]))
-                ).take(positions[edges[part] : edges[part + 1]] - starts[part])
-                for part in range(len(files))
+                    np.fromfile(work / f"{lot}.sets", np.uint64), np.append(0, np.cumsum(size))
+                ).take(positions[edges[lot] : edges[lot + 1]] - starts[lot])
+                for lot, size in enumerate(sizes)
             ]
         )
 
-    all_keys, all_sizes = np.concatenate(keys, axis=1), np.concatenate(sizes)
-    keys.clear()
     found = (
         pairs
         for band in range(likeness.banding.bands)
-        for pairs in near_texts.candidates(all_keys, all_sizes, band, likeness, 1000)
+        for pairs in near_texts.candidates(
+            keys(band + 1), np.concatenate(sizes), band, likeness, 1000
+        )
     )
-    edges = near_texts.verified(found, read, likeness.least)
+    edges = near_texts.verified(found, sets, likeness.least)
     return np.stack([edges.earlier, edges.later], 1)
 
 

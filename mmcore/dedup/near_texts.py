@@ -18,7 +18,7 @@ from mmcore.dedup.minhash import Pairs
 from mmcore.dedup.shingles import Hashes, Indices, Shingles
 
 _PAIRS_AT_ONCE = 1_000_000
-_TEXTS_AT_ONCE = 60_000  # whose sets are read at once: some 60 MB for documents
+_TEXTS_AT_ONCE = 30_000  # whose sets are read at once: some 60 MB for documents
 
 
 @dataclass(frozen=True)

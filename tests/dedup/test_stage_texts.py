@@ -13,6 +13,7 @@ import pytest
 from mmcore.clean import stage as clean
 from mmcore.clean.images import PixelPolicy
 from mmcore.clean.measure import measure
+from mmcore.dedup import stage_shuffle
 from mmcore.dedup.stage import Config, run
 from mmcore.dedup.stage_protect import Protect
 from mmcore.lake import Dataset, Lake
@@ -36,8 +37,9 @@ def _run(
     said: Sequence[Mapping[str, Any]],
     config: Config | None = None,
     protect: Protect | None = None,
+    rows_per_part: int = 2,
 ) -> Dataset:
-    write_raw(lake, DAY, images, rows_per_part=2)
+    write_raw(lake, DAY, images, rows_per_part=rows_per_part)
     write_crawled(lake, DAY, said)
     clean.run(lake, DAY, clean.Config())
     return run(lake, DAY, config or Config(), protect)
@@ -103,3 +105,19 @@ class TestNearTexts:
         (row,) = found.read().to_pylist()
         assert [c["text"] for c in row["captions"]] == ["A ship in the old harbour at noon"]
         assert found.metadata["captions"]["protected"] == 2
+
+    def test_how_the_day_is_cut_into_parts_changes_nothing(
+        self, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        images = _images(5)
+        ends = ["", " today", " now", " again", "."]
+        said = [
+            {"sha256": sha(image), "alt": CAPTION + end, "title": CAPTION + ends[at - 1]}
+            for at, (image, end) in enumerate(zip(images, ends, strict=True))
+        ]
+        whole = _run(lake, images, said, rows_per_part=100)
+        monkeypatch.setattr(stage_shuffle, "_ROWS_PER_FILE", 1)
+        cut = _run(Lake(str(tmp_path / "other")), images, said, rows_per_part=1)
+        assert cut.digest == whole.digest
+        assert whole.metadata["texts"]["near_duplicates"] == 3
+        assert whole.metadata["texts"]["distinct"] == 4
