@@ -6,7 +6,7 @@ candidates; a candidate's shingles are read, by whoever knows where they are, to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,21 +80,28 @@ def candidates(
 
 @dataclass(frozen=True)
 class Edges:
-    """Verified pairs of positions, `later` > `earlier`, and their Jaccard similarity."""
+    """Verified pairs of positions, `later` > `earlier`, their Jaccard similarity, and of how many
+    candidates they are what is left."""
 
     later: Indices
     earlier: Indices
     similarity: npt.NDArray[np.float64]
+    candidates: int
 
 
 def verified(pairs: Iterable[Pairs], read: Callable[[Indices], Shingles], least: float) -> Edges:
     """The pairs that are alike. `read` gives the shingle sets of the texts at some positions
     (sorted, distinct); it is asked for a bounded number at once."""
-    found = [_verified(some, read, least) for some in _portions(pairs)]
+    return edges_of([_verified(some, read, least) for some in _portions(pairs)])
+
+
+def edges_of(parts: Sequence[Edges]) -> Edges:
+    """Several lots of edges as one."""
     return Edges(
-        np.concatenate([np.empty(0, np.int64), *(e.later for e in found)]),
-        np.concatenate([np.empty(0, np.int64), *(e.earlier for e in found)]),
-        np.concatenate([np.empty(0), *(e.similarity for e in found)]),
+        np.concatenate([np.empty(0, np.int64), *(part.later for part in parts)]),
+        np.concatenate([np.empty(0, np.int64), *(part.earlier for part in parts)]),
+        np.concatenate([np.empty(0), *(part.similarity for part in parts)]),
+        sum(part.candidates for part in parts),
     )
 
 
@@ -137,4 +144,4 @@ def _verified(pairs: Pairs, read: Callable[[Indices], Shingles], least: float) -
     left, right = (np.searchsorted(positions, side) for side in (pairs.later, pairs.earlier))
     similarity = jaccard.jaccard(read(positions), left, right, least)
     alike = similarity >= least
-    return Edges(pairs.later[alike], pairs.earlier[alike], similarity[alike])
+    return Edges(pairs.later[alike], pairs.earlier[alike], similarity[alike], len(alike))

@@ -7,7 +7,7 @@ shingles are. The driver holds three numbers for each distinct text, and the ver
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -145,7 +145,6 @@ def _sign(
 class _Edges:
     rows: int
     edges: near_texts.Edges
-    candidates: int
     capped: int
 
 
@@ -154,10 +153,9 @@ def _edges(lots: _Lots, ranked: _Texts, likeness: Likeness, cap: int, band: int)
     count = len(ranked.starts) - 1
     keys = np.stack([lots.column(count, number)[ranked.at] for number in range(band + 1)])
     sizes = lots.column(count, likeness.banding.bands)[ranked.at].astype(np.int64)
-    pairs = list(near_texts.candidates(keys, sizes, band, likeness, cap))
+    pairs = near_texts.candidates(keys, sizes, band, likeness, cap)
     edges = near_texts.verified(pairs, partial(_sets, lots, ranked), likeness.least)
-    looked_at = sum(len(some.later) for some in pairs)
-    return _Edges(len(edges.later), edges, looked_at, minhash.capped(keys[band], cap))
+    return _Edges(len(edges.later), edges, minhash.capped(keys[band], cap))
 
 
 def _sets(lots: _Lots, ranked: _Texts, positions: Indices) -> shingles.Shingles:
@@ -173,18 +171,13 @@ def _sets(lots: _Lots, ranked: _Texts, positions: Indices) -> shingles.Shingles:
     return shingles.joined(found).take(np.argsort(order))
 
 
-def _clustered(ranked: _Texts, done: Iterable[_Edges]) -> TextClusters:
-    done = list(done)
-    later, earlier = (
-        np.concatenate([np.empty(0, np.int64), *(getattr(one.edges, side) for one in done)])
-        for side in ("later", "earlier")
-    )
-    similarity = np.concatenate([np.empty(0), *(one.edges.similarity for one in done)])
+def _clustered(ranked: _Texts, done: Sequence[_Edges]) -> TextClusters:
+    edges = near_texts.edges_of([one.edges for one in done])
+    later, earlier = edges.later, edges.earlier
     barred = np.arange(len(ranked.hashes)) < ranked.protected
-    near = np.unique(later[earlier < ranked.protected])
-    barred[near] = True
+    barred[np.unique(later[earlier < ranked.protected])] = True
     free = ~barred[later] & ~barred[earlier]
-    distance = np.rint((1 - similarity) * 1e6).astype(np.int64)
+    distance = np.rint((1 - edges.similarity) * 1e6).astype(np.int64)
     leader = clusters.lead(len(ranked.hashes), later[free], earlier[free], distance[free])
     follows = np.flatnonzero(leader != np.arange(len(leader)))
     follows = follows[np.argsort(ranked.hashes[follows])]
@@ -193,7 +186,7 @@ def _clustered(ranked: _Texts, done: Iterable[_Edges]) -> TextClusters:
         np.sort(ranked.hashes[barred]),
         {
             "distinct": len(ranked.hashes) - ranked.protected,
-            "candidate_pairs": sum(one.candidates for one in done),
+            "candidate_pairs": edges.candidates,
             "verified_pairs": len(later),
             "capped": sum(one.capped for one in done),
             "near_duplicates": len(follows),
