@@ -44,19 +44,20 @@ def ours(corpus: Path, n: int, work: Path) -> np.ndarray:
     likeness = near_texts.Likeness(n, SIMILARITY)
     sizes: list[np.ndarray] = []
     for file in sorted(corpus.glob("parts/*.parquet")):
-        for batch in pq.ParquetFile(file).iter_batches(8192, columns=["text"]):
+        for batch in pq.ParquetFile(file).iter_batches(4096, columns=["text"]):
             signed = near_texts.sign(texts.text_key(batch["text"]), likeness)
             signed.keys.tofile(work / f"{len(sizes)}.keys")
             signed.sets.hashes.tofile(work / f"{len(sizes)}.sets")
             sizes.append(signed.sets.sizes)
     starts = np.cumsum([0, *map(len, sizes)])
 
-    def keys(bands: int) -> np.ndarray:
-        found = np.empty((bands, starts[-1]), np.uint64)
-        for lot, size in enumerate(sizes):
-            stored = np.fromfile(work / f"{lot}.keys", np.uint64, bands * len(size))
-            found[:, starts[lot] : starts[lot + 1]] = stored.reshape(bands, -1)
-        return found
+    def keys(band: int) -> np.ndarray:
+        return np.concatenate(
+            [
+                np.fromfile(work / f"{lot}.keys", np.uint64, len(size), offset=band * 8 * len(size))
+                for lot, size in enumerate(sizes)
+            ]
+        )
 
     def sets(positions: np.ndarray) -> shingles.Shingles:
         edges = np.searchsorted(positions, starts)
@@ -69,12 +70,11 @@ def ours(corpus: Path, n: int, work: Path) -> np.ndarray:
             ]
         )
 
+    all_sizes = np.concatenate(sizes)
     found = (
         pairs
         for band in range(likeness.banding.bands)
-        for pairs in near_texts.candidates(
-            keys(band + 1), np.concatenate(sizes), band, likeness, 1000
-        )
+        for pairs in near_texts.candidates(keys(band), all_sizes, likeness, 1000)
     )
     edges = near_texts.verified(found, sets, likeness.least)
     return np.stack([edges.earlier, edges.later], 1)

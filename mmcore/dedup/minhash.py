@@ -78,13 +78,13 @@ class Pairs:
     earlier: Indices
 
 
-def candidates(keys: Hashes, band: int, cap: int) -> Iterator[Pairs]:
-    """Pairs that share the key of `band` and of no band before it, in blocks of bounded size.
+def candidates(keys: Hashes, cap: int) -> Iterator[Pairs]:
+    """Pairs of texts that share the key of a band, in blocks of bounded size.
 
-    `keys` are those of the bands 0..band for texts in order of rank, uint64 [>= band + 1, N]. In
-    a bucket of more than `cap` texts each is paired with the `cap` best ranked only.
+    `keys` are those of one band for texts in order of rank [N]. In a bucket of more than `cap`
+    texts each is paired with the `cap` best ranked only.
     """
-    buckets = _Buckets.of(keys[band])
+    buckets = _Buckets.of(keys)
     size = np.minimum(buckets.place, cap)
     blocks = np.cumsum(size) // _PAIRS_AT_ONCE
     edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(size)]
@@ -92,11 +92,7 @@ def candidates(keys: Hashes, band: int, cap: int) -> Iterator[Pairs]:
         within = size[low:high]
         later = np.repeat(buckets.order[low:high], within)
         offset = np.arange(len(later)) - np.repeat(np.cumsum(within) - within, within)
-        earlier = buckets.order[np.repeat(buckets.start[low:high], within) + offset]
-        fresh = np.ones(len(later), np.bool_)
-        for before in range(band):
-            fresh &= keys[before, later] != keys[before, earlier]
-        yield Pairs(later[fresh], earlier[fresh])
+        yield Pairs(later, buckets.order[np.repeat(buckets.start[low:high], within) + offset])
 
 
 def capped(keys: Hashes, cap: int) -> int:

@@ -17,8 +17,8 @@ from mmcore.dedup import jaccard, minhash, shingles, texts
 from mmcore.dedup.minhash import Pairs
 from mmcore.dedup.shingles import Hashes, Indices, Shingles
 
-_PAIRS_AT_ONCE = 1_000_000
-_TEXTS_AT_ONCE = 30_000  # whose sets are read at once: some 60 MB for documents
+_PAIRS_AT_ONCE = 500_000
+_TEXTS_AT_ONCE = 15_000  # whose sets are read at once: some 20 MB for documents
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,10 @@ def _signed(block: pa.Array, words: int, banding: minhash.TextBanding) -> Signed
     return Signed(keys, sets)
 
 
-def candidates(
-    keys: Hashes, sizes: Indices, band: int, likeness: Likeness, cap: int
-) -> Iterator[Pairs]:
-    """Pairs that may be alike and of which this band is the first to know (see minhash.py), of
-    texts with these band keys [> band, N] and sizes of shingle sets [N], in order of rank."""
-    for pairs in minhash.candidates(keys, band, cap):
+def candidates(keys: Hashes, sizes: Indices, likeness: Likeness, cap: int) -> Iterator[Pairs]:
+    """Pairs that may be alike (see minhash.py), of texts with these keys of one band and sizes of
+    shingle sets [N], in order of rank."""
+    for pairs in minhash.candidates(keys, cap):
         later, earlier = sizes[pairs.later], sizes[pairs.earlier]
         good = np.minimum(later, earlier) >= likeness.least * np.maximum(later, earlier)
         yield Pairs(pairs.later[good], pairs.earlier[good])
@@ -90,19 +88,19 @@ class Edges:
 
 
 def verified(pairs: Iterable[Pairs], read: Callable[[Indices], Shingles], least: float) -> Edges:
-    """The pairs that are alike. `read` gives the shingle sets of the texts at some positions
+    """The pairs that are alike, each once. `read` gives the shingle sets at some positions
     (sorted, distinct); it is asked for a bounded number at once."""
     return edges_of([_verified(some, read, least) for some in _portions(pairs)])
 
 
 def edges_of(parts: Sequence[Edges]) -> Edges:
-    """Several lots of edges as one."""
-    return Edges(
-        np.concatenate([np.empty(0, np.int64), *(part.later for part in parts)]),
-        np.concatenate([np.empty(0, np.int64), *(part.earlier for part in parts)]),
-        np.concatenate([np.empty(0), *(part.similarity for part in parts)]),
-        sum(part.candidates for part in parts),
-    )
+    """Several lots of edges as one, each pair once."""
+    later = np.concatenate([np.empty(0, np.int64), *(part.later for part in parts)])
+    earlier = np.concatenate([np.empty(0, np.int64), *(part.earlier for part in parts)])
+    similarity = np.concatenate([np.empty(0), *(part.similarity for part in parts)])
+    once = np.unique(earlier << 32 | later, return_index=True)[1]
+    looked_at = sum(part.candidates for part in parts)
+    return Edges(later[once], earlier[once], similarity[once], looked_at)
 
 
 def _portions(pairs: Iterable[Pairs]) -> Iterator[Pairs]:
@@ -119,8 +117,9 @@ def _portions(pairs: Iterable[Pairs]) -> Iterator[Pairs]:
 def _cut(pairs: list[Pairs]) -> Iterator[Pairs]:
     later = np.concatenate([np.empty(0, np.int64), *(p.later for p in pairs)])
     earlier = np.concatenate([np.empty(0, np.int64), *(p.earlier for p in pairs)])
-    order = np.lexsort((later, earlier))  # pairs of one text stay together
-    yield from _halved(Pairs(later[order], earlier[order]))
+    # Once each, and pairs of one text together.
+    codes = np.unique(earlier << 32 | later)
+    yield from _halved(Pairs(codes & 0xFFFFFFFF, codes >> 32))
 
 
 def _halved(pairs: Pairs) -> Iterator[Pairs]:

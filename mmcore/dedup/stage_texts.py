@@ -149,13 +149,13 @@ class _Edges:
 
 
 def _edges(lots: _Lots, ranked: _Texts, likeness: Likeness, cap: int, band: int) -> _Edges:
-    """Ray task: the verified pairs that one band is the first to know."""
+    """Ray task: the verified pairs that share the key of one band."""
     count = len(ranked.starts) - 1
-    keys = np.stack([lots.column(count, number)[ranked.at] for number in range(band + 1)])
+    keys = lots.column(count, band)[ranked.at]
     sizes = lots.column(count, likeness.banding.bands)[ranked.at].astype(np.int64)
-    pairs = near_texts.candidates(keys, sizes, band, likeness, cap)
+    pairs = near_texts.candidates(keys, sizes, likeness, cap)
     edges = near_texts.verified(pairs, partial(_sets, lots, ranked), likeness.least)
-    return _Edges(len(edges.later), edges, minhash.capped(keys[band], cap))
+    return _Edges(len(edges.later), edges, minhash.capped(keys, cap))
 
 
 def _sets(lots: _Lots, ranked: _Texts, positions: Indices) -> shingles.Shingles:
@@ -187,7 +187,7 @@ def _clustered(ranked: _Texts, done: Sequence[_Edges]) -> TextClusters:
         {
             "distinct": len(ranked.hashes) - ranked.protected,
             "candidate_pairs": edges.candidates,
-            "verified_pairs": len(later),
+            "verified_pairs": len(edges.later),
             "capped": sum(one.capped for one in done),
             "near_duplicates": len(follows),
         },

@@ -144,11 +144,13 @@ def _edges(lines: list[str], cap: int = 1000) -> set[tuple[int, int]]:
     found = (
         pairs
         for band in range(likeness.banding.bands)
-        for pairs in near_texts.candidates(signed.keys, signed.sets.sizes, band, likeness, cap)
+        for pairs in near_texts.candidates(signed.keys[band], signed.sets.sizes, likeness, cap)
     )
     edges = near_texts.verified(found, signed.sets.take, likeness.least)
     assert (edges.similarity >= 0.8).all()
-    return set(zip(edges.earlier.tolist(), edges.later.tolist(), strict=True))
+    pairs = list(zip(edges.earlier.tolist(), edges.later.tolist(), strict=True))
+    assert len(set(pairs)) == len(pairs)
+    return set(pairs)
 
 
 def test_all_pairs_above_the_threshold_are_found_and_no_other(
