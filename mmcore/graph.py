@@ -10,12 +10,20 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mmcore.dedup.stage_semantic import Eyes
+    from mmcore.models import Predictor
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ def dedup(job: Job) -> Dataset:
         partial(measure, policy=policy),
         policy.model_dump(mode="json"),
     )
-    return stage.run(job.lake, job.day, job.recipe.dedup, protect)
+    return stage.run(job.lake, job.day, job.recipe.dedup, protect, _eyes(job))
 
 
 def tokenizer(job: Job) -> Dataset:
@@ -199,6 +207,30 @@ def _start(job: Job) -> Path | None:
     from mmcore import registry
 
     return registry.champion_folder(job.recipe.registry, job.lake, job.recipe.name, before=job.day)
+
+
+def _eyes(job: Job) -> Eyes | None:
+    """The image encoder of the champion of the days before, where the recipe wants it."""
+    from mmcore import registry
+    from mmcore.dedup.stage_semantic import Eyes
+
+    if job.recipe.dedup.semantic is None:
+        return None
+    found = registry.champion(job.recipe.registry, job.lake, job.recipe.name, before=job.day)
+    return Eyes(found[0].candidate, partial(_embed, found[1])) if found else None
+
+
+def _embed(folder: Path, images: list[bytes]) -> NDArray[np.float32]:
+    """Embeddings of encoded images, by the model in a folder."""
+    return _model(folder).encode_images(images)
+
+
+@lru_cache(maxsize=1)
+def _model(folder: Path) -> Predictor:
+    """One model a worker: loading it costs more than embedding a part."""
+    from mmcore.models import load_model
+
+    return load_model(folder)
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ from mmcore.dedup.near_texts import Likeness
 from mmcore.dedup.runs import Indices
 from mmcore.dedup.stage_protect import Protect, Protected
 from mmcore.dedup.stage_search import Listed, Thumbnails, near_listed
+from mmcore.dedup.stage_semantic import Eyes, semantic_duplicates
 from mmcore.lake import Dataset, DatasetWriter, Lake
 
 
@@ -85,6 +86,14 @@ class Config(BaseModel):
         description="A caption that stands under more clusters than this describes none of them.",
     )
 
+    semantic: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Once there is a champion: pictures of a day whose embeddings have at least "
+        "this cosine count as one; 0.95 is strict. Empty: not compared.",
+    )
+
     @property
     def text_limits(self) -> stage_rows.TextLimits:
         """What the merging of captions needs to know."""
@@ -99,11 +108,18 @@ class Config(BaseModel):
         )
 
 
-def run(lake: Lake, day: str, config: Config, protect: Protect | None = None) -> Dataset:
+def run(
+    lake: Lake,
+    day: str,
+    config: Config,
+    protect: Protect | None = None,
+    eyes: Eyes | None = None,
+) -> Dataset:
     """Deduplicate a day against itself and all earlier days; returns `deduplicated@DAY`.
 
-    protect: evaluation sets whose near-duplicates must not be kept. Also writes `image_index@DAY`,
-    by which later days know what this one had.
+    protect: evaluation sets whose near-duplicates must not be kept. eyes: the champion's, for
+    `config.semantic`, None while there is none. Also writes `image_index@DAY`, by which later days
+    know what this one had.
     """
     history = stage_index.before(lake, day)
     inputs = _Inputs(
@@ -112,13 +128,14 @@ def run(lake: Lake, day: str, config: Config, protect: Protect | None = None) ->
         lake.dataset("texts", day),
         lake.find(takedown.NAME),
         stage_protect.protect(lake, protect or Protect()),
+        lake.dataset("normalized", day) if config.semantic and eyes else None,
     )
     parents = inputs.parents(history)
-    settings = config.model_dump(mode="json")
+    settings = config.model_dump(mode="json") | ({"eyes": eyes.name} if eyes else {})
     done = lake.reusable("deduplicated", day, settings, parents)
     if done is None:
         writer = lake.writer("deduplicated", day)
-        found, search = _assigned(writer, history, inputs, config)
+        found, search = _assigned(writer, history, inputs, config, eyes)
         rows = stage_rows.write(
             writer,
             inputs.texts,
@@ -141,15 +158,18 @@ class _Inputs:
     texts: Dataset
     takedown: Dataset | None
     protected: Protected
+    normalized: Dataset | None
+    """Only where embeddings are made of it."""
 
     def parents(self, history: History) -> list[Dataset]:
         """All that decides what the stage writes."""
         given = [self.cleaned, self.crawled, self.texts, self.takedown, history.dataset]
+        given.append(self.normalized)
         return [ds for ds in (*given, *self.protected.datasets) if ds is not None]
 
 
 def _assigned(
-    writer: DatasetWriter, history: History, inputs: _Inputs, config: Config
+    writer: DatasetWriter, history: History, inputs: _Inputs, config: Config, eyes: Eyes | None
 ) -> tuple[tuple[Images, Assigned], dict[str, int]]:
     """The day's images, the cluster of each, and the counts of the search."""
     parts = [part.filter(part["kept"]) for part in inputs.cleaned.iter_parts(images.COLUMNS)]
@@ -162,6 +182,13 @@ def _assigned(
     barred = _barred(history, inputs, day, thumbnails, config)
     thumbnails.remove()
     assigned = images.assign(day, history.state.ids, seen, asked, found.leader, barred)
+    if inputs.normalized is not None and config.semantic and eyes:
+        leads = np.flatnonzero(assigned.reason == "ok")
+        scratch = writer.storage, f"{writer.folder}/embeddings"
+        again = semantic_duplicates(
+            inputs.normalized, day.short[leads], config.semantic, eyes, *scratch
+        )
+        assigned.reason[leads[again]] = "semantic_duplicate"
     return (day, assigned), found.counts
 
 
@@ -201,7 +228,6 @@ def _decided(
         {
             "sha256": day_images.keys,
             "cluster": names.take(where),
-            "canonical": names.take(where),
             "kept": pa.array(assigned.reason == "ok"),
             "reason": pa.array(assigned.reason, pa.string()),
             "split": records.split_names(split[number]),

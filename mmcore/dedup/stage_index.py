@@ -7,7 +7,6 @@ from what those days have stored; nothing is compared again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,18 +27,25 @@ from mmcore.dedup.history import (
     History,
     PartRef,
     State,
-    arrow_file,
     is_true,
 )
 from mmcore.dedup.runs import Indices
+from mmcore.dedup.stage_parts import (
+    CLUSTERS_PER_PART,
+    KEYS_PER_PART,
+    Night,
+    Written,
+    merged,
+    without_ids,
+    write_part,
+)
 from mmcore.dedup.takedown import BLOCKED
-from mmcore.lake import Dataset, DatasetWriter, Lake, Part
+from mmcore.lake import Dataset, DatasetWriter, Lake
 
 INDEX_FILE = "index.json"
-_KEYS_PER_PART = 1_000_000  # 12 bytes each
-_CLUSTERS_PER_PART = 16_000  # some 850 bytes each
 _MANIFESTS_AT_ONCE = 16
-_ACCEPTED = ("ok", "exact_duplicate", "near_duplicate", "seen_before")
+_LEADING = ("ok", "semantic_duplicate")
+_ACCEPTED = (*_LEADING, "exact_duplicate", "near_duplicate", "seen_before")
 
 
 # --- find it --------------------------------------------------------------------------------------
@@ -86,40 +92,6 @@ def _is_whole(lake: Lake, history: History) -> bool:
 # --- extend it by a day ---------------------------------------------------------------------------
 
 
-@dataclass
-class _Night:
-    """What is written on the way to the next index."""
-
-    writer: DatasetWriter
-    parts: list[Part]
-    serial: int = 0
-
-    def name(self, table: str) -> str:
-        """The next file name."""
-        self.serial += 1
-        return f"{table}-{self.serial:05d}.arrow"
-
-    def add(self, written: Sequence[_Written]) -> list[PartRef]:
-        """Take note of parts; the references to those that are not empty."""
-        kept = [w for w in written if w.part is not None]
-        self.parts += [w.part for w in kept if w.part is not None]
-        return [w.ref for w in kept if w.ref is not None]
-
-    def keep(self, files: set[str]) -> None:
-        """Remove what was merged or filtered again in the same night."""
-        for part in self.parts:
-            if part.file not in files:
-                self.writer.storage.delete(f"{self.writer.folder}/{part.file}")
-        self.parts = [part for part in self.parts if part.file in files]
-
-
-@dataclass(frozen=True)
-class _Written:
-    rows: int
-    part: Part | None = None
-    ref: PartRef | None = None
-
-
 def extend(lake: Lake, history: History, day: str) -> Dataset:
     """Write `image_index@DAY`: `history` (of the days before) and what DAY has stored."""
     deduplicated, cleaned = lake.dataset("deduplicated", day), lake.dataset("cleaned", day)
@@ -128,7 +100,7 @@ def extend(lake: Lake, history: History, day: str) -> Dataset:
     found = lake.reusable(NAME, day, {}, parents)
     if found is not None:
         return found
-    night = _Night(lake.writer(NAME, day, format="files"), [])
+    night = Night(lake.writer(NAME, day, format="files"))
     new = _new_rows(history, deduplicated, cleaned)
     state = history.state.model_copy(
         update={
@@ -138,7 +110,7 @@ def extend(lake: Lake, history: History, day: str) -> Dataset:
         }
     )
     folders = history.folders | {day: night.writer.folder}
-    state = _merged(night, replace(history, state=state, folders=folders))
+    state = merged(night, replace(history, state=state, folders=folders))
     state = _without_taken_down(night, replace(history, state=state, folders=folders), new, listed)
     data = state.model_dump_json(indent=1).encode()
     night.keep({part.file for part in state.parts() if part.partition == day})
@@ -175,7 +147,7 @@ def _new_rows(history: History, deduplicated: Dataset, cleaned: Dataset) -> _New
     at = _find(facts["short"], short)  # where each row is in the order of `cleaned`
     there = at >= 0
     reason = rows["reason"].combine_chunks()
-    leads = there & pc.equal(reason, "ok").to_numpy(zero_copy_only=False)
+    leads = there & pc.is_in(reason, pa.array(_LEADING)).to_numpy(zero_copy_only=False)
     accepted = there & pc.is_in(reason, pa.array(_ACCEPTED)).to_numpy(zero_copy_only=False)
     barred = there & pc.equal(reason, "taken_down").to_numpy(zero_copy_only=False)
     leader = np.flatnonzero(leads)[np.argsort(at[leads], kind="stable")]
@@ -233,7 +205,7 @@ def _with_runs(state: State, new: dict[str, list[PartRef]]) -> dict[str, list[li
     return {table: [*state.runs(table), *([new[table]] if new[table] else [])] for table in TABLES}
 
 
-def _write_new(night: _Night, new: _New, cleaned: Dataset, day: str) -> dict[str, list[PartRef]]:
+def _write_new(night: Night, new: _New, cleaned: Dataset, day: str) -> dict[str, list[PartRef]]:
     """One run for each table."""
     keyed = {"seen": runs.sorted_run(*new.seen), "pixels": runs.sorted_run(*new.pixels)}
     for name, band in zip(BANDS, bands.bands(0), strict=True):
@@ -242,22 +214,22 @@ def _write_new(night: _Night, new: _New, cleaned: Dataset, day: str) -> dict[str
     for table, run in keyed.items():
         rows = runs.as_table(run)
         slices = [
-            rows.slice(start, _KEYS_PER_PART) for start in range(0, rows.num_rows, _KEYS_PER_PART)
+            rows.slice(start, KEYS_PER_PART) for start in range(0, rows.num_rows, KEYS_PER_PART)
         ]
         names = [night.name(table) for _ in slices]
         written[table] = night.add(
-            [_write(night.writer, name, part) for name, part in zip(names, slices, strict=True)]
+            [write_part(night.writer, name, part) for name, part in zip(names, slices, strict=True)]
         )
     count = len(new.leader_ids)
     items = [
         _Leaders(
             night.name("clusters"),
             *(
-                values[start : start + _CLUSTERS_PER_PART]
+                values[start : start + CLUSTERS_PER_PART]
                 for values in (new.leader_ids, new.leader_part, new.leader_row, new.leader_split)
             ),
         )
-        for start in range(0, count, _CLUSTERS_PER_PART)
+        for start in range(0, count, CLUSTERS_PER_PART)
     ]
     done = map_parts(
         partial(_clusters_part, night.writer, cleaned, day),
@@ -278,9 +250,7 @@ class _Leaders:
     split: Indices
 
 
-def _clusters_part(
-    writer: DatasetWriter, cleaned: Dataset, day: str, leaders: _Leaders
-) -> _Written:
+def _clusters_part(writer: DatasetWriter, cleaned: Dataset, day: str, leaders: _Leaders) -> Written:
     """Ray task: what is known about some new clusters; they lie in a few parts of `cleaned`."""
     tables = []
     for part in np.unique(leaders.part).tolist():
@@ -294,96 +264,13 @@ def _clusters_part(
         "split": records.split_names(leaders.split),
         "day": pa.array([day] * rows.num_rows, pa.string()),
     }
-    return _write(writer, leaders.file, pa.table(columns).cast(CLUSTERS))
-
-
-def _write(writer: DatasetWriter, file: str, rows: pa.Table) -> _Written:
-    if not rows.num_rows:
-        return _Written(0)
-    part = writer.write_file(file, arrow_file(rows), rows=rows.num_rows)
-    ref = PartRef(
-        partition=str(writer.partition),
-        file=file,
-        rows=rows.num_rows,
-        sha256=part.sha256,
-        first=rows["key"][0].as_py() if "key" in rows.column_names else 0,
-        last=rows["key"][-1].as_py() if "key" in rows.column_names else 0,
-    )
-    return _Written(rows.num_rows, part, ref)
-
-
-# --- merge runs -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Range:
-    """Keys [low, high) of some parts, to be merged into one file."""
-
-    file: str
-    parts: list[PartRef]
-    low: int
-    high: int
-
-
-def _merged(night: _Night, history: History) -> State:
-    """Merge runs of equal size until no table has too many of them."""
-    state = history.state
-    while True:
-        work: dict[str, tuple[list[int], list[_Range]]] = {}
-        for table in TABLES:
-            chosen = runs.due([sum(p.rows for p in run) for run in state.runs(table)])
-            if chosen:
-                work[table] = chosen, _merge_ranges(night, table, state, chosen)
-        if not work:
-            return state
-        items = [item for _, ranges in work.values() for item in ranges]
-        task = partial(_merge_range, night.writer, replace(history, state=State()))
-        done = dict(zip([i.file for i in items], _mapped(task, items), strict=True))
-        tables = dict(state.tables)
-        for table, (chosen, ranges) in work.items():
-            kept = [run for i, run in enumerate(tables[table]) if i not in chosen]
-            tables[table] = [*kept, night.add([done[r.file] for r in ranges])]
-        state = state.model_copy(update={"tables": tables})
-
-
-def _merge_ranges(night: _Night, table: str, state: State, chosen: list[int]) -> list[_Range]:
-    old = [state.runs(table)[i] for i in chosen]
-    most = _CLUSTERS_PER_PART if table == "clusters" else _KEYS_PER_PART
-    cuts = runs.cuts([[p.first for p in r] for r in old], [[p.rows for p in r] for r in old], most)
-    parts = [part for run in old for part in run]
-    ranges = []
-    for low, high in zip(cuts, [*cuts[1:], 2**64], strict=True):
-        inside = [p for p in parts if p.first < high and p.last >= low]
-        ranges.append(_Range(night.name(table), inside, low, high))
-    return ranges
-
-
-def _merge_range(writer: DatasetWriter, history: History, item: _Range) -> _Written:
-    """Ray task: the rows of some parts whose keys are in a range, sorted."""
-    tables = []
-    for part in item.parts:
-        rows = pa.table(history.read(part))
-        keys = rows["key"].to_numpy()
-        low = int(np.searchsorted(keys, np.uint64(item.low)))
-        high = len(keys) if item.high == 2**64 else int(np.searchsorted(keys, np.uint64(item.high)))
-        tables.append(rows.slice(low, high - low))
-    return _write(writer, item.file, runs.merge(tables))
-
-
-def _mapped(task: Callable[[Any], _Written], items: Sequence[Any]) -> list[_Written]:
-    """On Ray, unless the work is less than the way there."""
-    rows = sum(part.rows for item in items for part in item.parts)
-    if rows < _CLUSTERS_PER_PART:
-        return [task(item) for item in items]
-    return map_parts(task, items, description="dedup merge", unit="rows")
+    return write_part(writer, leaders.file, pa.table(columns).cast(CLUSTERS))
 
 
 # --- forget what was taken down -------------------------------------------------------------------
 
 
-def _without_taken_down(
-    night: _Night, history: History, new: _New, listed: Dataset | None
-) -> State:
+def _without_taken_down(night: Night, history: History, new: _New, listed: Dataset | None) -> State:
     """Remove taken down clusters from every table; their hashes stay, to block a return."""
     hashes = [history.blocked(), new.blocked]
     gone = new.blocked_ids
@@ -396,27 +283,10 @@ def _without_taken_down(
     tables = history.state.tables
     if len(gone):
         tables = {
-            table: [_without(night, history, table, run, gone) for run in table_runs]
+            table: [without_ids(night, history, table, run, gone) for run in table_runs]
             for table, table_runs in tables.items()
         }
         tables = {table: [run for run in found if run] for table, found in tables.items()}
     blocked = takedown.distinct(hashes)
-    refs = night.add([_write(night.writer, night.name("blocked"), blocked)])
+    refs = night.add([write_part(night.writer, night.name("blocked"), blocked)])
     return history.state.model_copy(update={"tables": tables, "blocked": refs[0] if refs else None})
-
-
-def _without(
-    night: _Night, history: History, table: str, run: list[PartRef], gone: Indices
-) -> list[PartRef]:
-    """A run without some ids: only parts that hold one are written again."""
-    kept: list[PartRef] = []
-    name = "key" if table == "clusters" else "id"
-    for part in run:
-        batch = history.read(part)
-        stays = ~np.isin(batch[name].to_numpy(), gone)
-        if stays.all():
-            kept.append(part)
-        else:
-            rows = pa.table(batch).filter(pa.array(stays))
-            kept += night.add([_write(night.writer, night.name(table), rows)])
-    return kept

@@ -103,8 +103,9 @@ def write(
     )
     banned = _widespread(noted, near.followers, limits.max_clusters)
     task = partial(_rows_part, writer, said, notes, banned, near)
+    # Taken, not sliced: a pickled slice carries the whole table.
     items = [
-        (number, rows.slice(start, stop - start).combine_chunks())
+        (number, rows.take(pa.array(np.arange(start, stop))))
         for number, (start, stop) in enumerate(pairwise(cuts))
     ]
     done = map_parts(task, items, description="dedup captions", unit="images")
@@ -201,6 +202,8 @@ def _rows_part(
         barred += more
     where = pc.if_else(rows["kept"], owner, None)
     columns = {name: rows[name] for name in rows.column_names}
+    # The image that named the cluster stands for it: the best of its first day.
+    columns["canonical"] = rows["cluster"]
     columns |= {"captions": merged.captions.take(where), "annotation": notes.take(where)}
     table = pa.table({name: columns[name] for name in DEDUPLICATED.names}).cast(DEDUPLICATED)
     return _Written(
