@@ -18,6 +18,7 @@ from mmcore.dedup import (
     bands,
     images,
     records,
+    shingles,
     stage_index,
     stage_protect,
     stage_rows,
@@ -27,6 +28,7 @@ from mmcore.dedup import (
 from mmcore.dedup.hashing import positions, short_digests
 from mmcore.dedup.history import History
 from mmcore.dedup.images import Assigned, Barred, Images
+from mmcore.dedup.near_texts import Likeness
 from mmcore.dedup.runs import Indices
 from mmcore.dedup.stage_protect import Protect, Protected
 from mmcore.dedup.stage_search import Listed, Thumbnails, near_listed
@@ -62,8 +64,21 @@ class Config(BaseModel):
     bucket_cap: int = Field(
         default=1000,
         ge=1,
-        description="At most so many candidates per image and probe; bounds the work where very "
-        "many pictures look alike.",
+        description="At most so many candidates per image or text and probe; bounds the work where "
+        "very many look alike.",
+    )
+    min_text_similarity: float = Field(
+        default=0.8,
+        ge=0.5,
+        le=1,
+        description="Texts are the same if their sets of word runs (of characters in short texts) "
+        "are at least so similar (Jaccard).",
+    )
+    words_per_shingle: int = Field(
+        default=2,
+        ge=1,
+        le=shingles.WORDS,
+        description="Length of a word run. 2 suits captions, 5 is usual for documents.",
     )
     max_caption_clusters: int = Field(
         default=50,
@@ -78,6 +93,12 @@ class Config(BaseModel):
         description="Once there is a champion: pictures of a day whose embeddings have at least "
         "this cosine count as one; 0.95 is strict. Empty: not compared.",
     )
+
+    @property
+    def text_limits(self) -> stage_rows.TextLimits:
+        """What the merging of captions needs to know."""
+        likeness = Likeness(self.words_per_shingle, self.min_text_similarity)
+        return stage_rows.TextLimits(likeness, self.bucket_cap, self.max_caption_clusters)
 
     @property
     def limits(self) -> stage_search.Limits:
@@ -120,8 +141,8 @@ def run(
             inputs.texts,
             inputs.crawled,
             _decided(inputs.crawled, history, *found, day),
-            config.max_caption_clusters,
-            inputs.protected.text_keys(),
+            config.text_limits,
+            inputs.protected.texts,
         )
         done = writer.commit(rows.parts, parents, settings, rows.metadata | {"search": search})
     stage_index.extend(lake, history, day)

@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -42,12 +40,6 @@ class Protected:
     @property
     def datasets(self) -> list[Dataset]:
         return [dataset for dataset in (self.images, self.texts) if dataset is not None]
-
-    def text_keys(self) -> npt.NDArray[np.uint64]:
-        """Hashes of the keys of all protected texts, sorted."""
-        parts = [] if self.texts is None else self.texts.iter_parts(["key"])
-        hashes = [texts.key_hashes(part["key"]) for part in parts]
-        return np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]))
 
 
 def protect(lake: Lake, asked: Protect) -> Protected:

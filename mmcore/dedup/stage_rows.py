@@ -17,9 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmcore.cluster import map_parts
-from mmcore.dedup import records, texts
+from mmcore.dedup import records, stage_texts, texts
+from mmcore.dedup.near_texts import Likeness
 from mmcore.dedup.runs import Indices
 from mmcore.dedup.stage_shuffle import Route, Sorted, Source, shuffle
+from mmcore.dedup.stage_texts import TextClusters
+from mmcore.dedup.texts import Followers
 from mmcore.lake import Dataset, DatasetWriter, Part
 
 _ROWS_PER_PART = 20_000
@@ -53,7 +56,18 @@ class _Written:
     part: Part
     captions: int
     widespread: int
+    near: int
     protected: int
+
+
+@dataclass(frozen=True)
+class TextLimits:
+    """When texts are one text, with how many each is compared at most, and under how many clusters
+    a text may stand."""
+
+    likeness: Likeness
+    bucket_cap: int
+    max_clusters: int
 
 
 def write(
@@ -61,12 +75,13 @@ def write(
     found: Dataset,
     crawled: Dataset,
     rows: pa.Table,
-    max_caption_clusters: int,
-    protected: npt.NDArray[np.uint64],
+    limits: TextLimits,
+    protected: Dataset | None,
 ) -> Rows:
     """Parts of `deduplicated@DAY`, each of whole clusters; `found` is `texts@DAY`.
 
-    rows: by cluster and key. protected: hashes of the keys of texts that must not be captions.
+    rows: by cluster and key. protected: keys of texts that neither they nor near-duplicates of them
+    may be captions.
     """
     starts = _starts(rows["cluster"])
     cuts = _cuts(starts, rows.num_rows)
@@ -78,8 +93,16 @@ def write(
     said, noted = shuffle(texts_source, route, writer.storage, f"{folder}/texts", "dedup texts")
     notes_source = Source(crawled, ["sha256", "annotation"], _annotated, _nothing)
     notes, _ = shuffle(notes_source, route, writer.storage, f"{folder}/notes", "dedup annotations")
-    banned = _widespread(noted, max_caption_clusters)
-    task = partial(_rows_part, writer, said, notes, banned, protected)
+    near = stage_texts.find(
+        writer.storage,
+        f"{folder}/signed",
+        said,
+        protected,
+        limits.likeness,
+        limits.bucket_cap,
+    )
+    banned = _widespread(noted, near.followers, limits.max_clusters)
+    task = partial(_rows_part, writer, said, notes, banned, near)
     # Taken, not sliced: a pickled slice carries the whole table.
     items = [
         (number, rows.take(pa.array(np.arange(start, stop))))
@@ -88,7 +111,8 @@ def write(
     done = map_parts(task, items, description="dedup captions", unit="images")
     said.remove()
     notes.remove()
-    return Rows([part.part for part in done], _metadata(rows, done))
+    metadata = _metadata(rows, done) | {"texts": near.counts}
+    return Rows([part.part for part in done], metadata)
 
 
 def _metadata(rows: pa.Table, done: list[_Written]) -> dict[str, Any]:
@@ -98,6 +122,7 @@ def _metadata(rows: pa.Table, done: list[_Written]) -> dict[str, Any]:
         "funnel": {"images": rows.num_rows, **dict(sorted(reasons.items())), "kept": kept},
         "captions": {
             "kept": sum(part.captions for part in done),
+            "near_duplicates": sum(part.near for part in done),
             "under_too_many_clusters": sum(part.widespread for part in done),
             "protected": sum(part.protected for part in done),
         },
@@ -146,12 +171,12 @@ def _nothing(rows: pa.Table, clusters: Indices) -> None:
 
 
 def _widespread(
-    noted: list[tuple[npt.NDArray[np.uint64], Indices]], most: int
+    noted: list[tuple[npt.NDArray[np.uint64], Indices]], followers: Followers, most: int
 ) -> npt.NDArray[np.uint64]:
-    """Hashes of the caption texts that stand under too many clusters."""
+    """The text clusters that stand under too many image clusters."""
     hashes = np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in noted)])
     where = np.concatenate([np.empty(0, np.int64), *(clusters for _, clusters in noted)])
-    return texts.widespread(hashes, where, most)
+    return texts.widespread(followers.clusters(hashes), where, most)
 
 
 def _rows_part(
@@ -159,7 +184,7 @@ def _rows_part(
     said: Sorted,
     noted: Sorted,
     banned: npt.NDArray[np.uint64],
-    protected: npt.NDArray[np.uint64],
+    near: TextClusters,
     item: tuple[int, pa.Table],
 ) -> _Written:
     """Ray task: captions and annotations of some clusters, joined to their rows."""
@@ -167,12 +192,13 @@ def _rows_part(
     names = rows.filter(rows["kept"])["cluster"].combine_chunks()  # one kept row a cluster
     owner = pc.index_in(rows["cluster"], names)  # [rows], null where the cluster is old
     mine = rows["sha256"].combine_chunks()
-    free = [_unprotected(table, protected) for table in said.read(part)]
-    merged = texts.merge_all((table for table, _ in free), mine, owner, len(names), banned)
+    free = [_unprotected(table, near.protected) for table in said.read(part)]
+    tables = (table for table, _ in free)
+    merged = texts.merge_all(tables, mine, owner, len(names), banned, near.followers)
     notes = records.merge_all(noted.read(part), mine, owner, len(names))
     barred = sum(count for _, count in free)
-    if len(protected):
-        notes, more = records.without_captions(notes, protected)
+    if len(near.protected):
+        notes, more = records.without_captions(notes, near.protected)
         barred += more
     where = pc.if_else(rows["kept"], owner, None)
     columns = {name: rows[name] for name in rows.column_names}
@@ -185,6 +211,7 @@ def _rows_part(
         writer.write_table(part, table),
         merged.kept,
         merged.left_out,
+        merged.near,
         barred,
     )
 

@@ -65,6 +65,11 @@ class Sorted:
             with self.storage.open(f"{self.folder}/{number:05d}.arrow") as file:
                 yield pa.table(pa.ipc.open_file(file).get_batch(part))
 
+    def file(self, number: int) -> pa.Table:
+        """All of one file."""
+        with self.storage.open(f"{self.folder}/{number:05d}.arrow") as file:
+            return pa.ipc.open_file(file).read_all()
+
     def remove(self) -> None:
         """Delete the files."""
         self.storage.delete(self.folder)

@@ -1,4 +1,4 @@
-"""Captions of a cluster merged; what stands under too many clusters left out."""
+"""Captions of an image cluster, merged by text; what stands under too many clusters left out."""
 
 from __future__ import annotations
 
@@ -37,18 +37,38 @@ def text_key(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
 
     Arrow has no full case folding; sharp s and final sigma are the two that matter in practice.
     """
+    if isinstance(texts, pa.ChunkedArray):
+        return pa.chunked_array([text_key(chunk) for chunk in texts.chunks], texts.type)
+    ascii = pc.fill_null(pc.string_is_ascii(texts), True)
+    if pc.all(ascii, min_count=0).as_py():
+        return _ascii_key(texts)
+    # Apart, because ASCII, most of what there is, needs no normalisation.
+    rest = pc.invert(ascii)
+    keys = _ascii_key(pc.if_else(ascii, texts, pa.scalar("", texts.type)))
+    return pc.replace_with_mask(keys, rest, _key(pc.filter(texts, rest)))
+
+
+def _key(texts: pa.Array) -> pa.Array:
     keys = pc.utf8_lower(pc.utf8_normalize(texts, "NFKC"))
     keys = pc.replace_substring(keys, "ß", "ss")
     keys = pc.replace_substring(keys, "ς", "σ")
     keys = pc.replace_substring_regex(keys, r"[\s\pZ]+", " ")
-    return pc.replace_substring_regex(keys, r"^ +|[ .。!…]+$", "")
+    return pc.utf8_rtrim(pc.utf8_ltrim(keys, " "), " .。!…")
+
+
+def _ascii_key(texts: pa.Array) -> pa.Array:
+    keys = pc.ascii_lower(texts)
+    uneven = pc.match_substring_regex(keys, r"\s\s|[^\S ]")
+    if pc.any(uneven).as_py():
+        keys = pc.if_else(uneven, pc.replace_substring_regex(keys, r"\s+", " "), keys)
+    return pc.ascii_rtrim(pc.ascii_ltrim(keys, " "), " .!")
 
 
 def key_hashes(keys: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.uint64]:
     """64-bit hashes of the keys, the same in every process and on every machine."""
-    codes = (
-        keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
-    ).dictionary_encode()
+    if isinstance(keys, pa.ChunkedArray):
+        keys = keys.combine_chunks()
+    codes = keys.dictionary_encode()
     distinct = pd.util.hash_array(codes.dictionary.to_numpy(zero_copy_only=False))
     return distinct[codes.indices.to_numpy()]
 
@@ -65,17 +85,42 @@ def widespread(
     return keys[counts > most]
 
 
-def merge(rows: pa.Table, clusters: npt.NDArray[np.int64], count: int) -> pa.Array:
-    """Captions of `count` clusters: list<CAPTION> [count], each key of a cluster once.
+@dataclass(frozen=True)
+class Followers:
+    """Texts that are nearly equal to another: hashes of their keys uint64 [n], sorted, and the hash
+    of the text that leads the cluster of each."""
 
-    `rows` come from `caption_rows`, `clusters` says 0..count-1 for each. Of equal texts the most
-    telling role speaks, then the commonest spelling; `count` adds up the places of all. Lists go
-    from telling to less telling roles, from common to rare.
+    keys: npt.NDArray[np.uint64]
+    leaders: npt.NDArray[np.uint64]
+
+    def clusters(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """The text cluster of each text: the hash of its leader, which may be itself."""
+        if not len(self.keys):
+            return hashes
+        at = np.minimum(np.searchsorted(self.keys, hashes), len(self.keys) - 1)
+        return np.where(self.keys[at] == hashes, self.leaders[at], hashes)
+
+
+NO_FOLLOWERS = Followers(np.empty(0, np.uint64), np.empty(0, np.uint64))
+
+
+def merge(
+    rows: pa.Table,
+    clusters: npt.NDArray[np.int64],
+    text_clusters: npt.NDArray[np.uint64],
+    count: int,
+) -> pa.Array:
+    """Captions of `count` clusters: list<CAPTION> [count], each text cluster of a cluster once.
+
+    `rows` come from `caption_rows`, `clusters` says 0..count-1 for each. Of nearly equal texts the
+    most telling role speaks, then the commonest spelling; `count` adds up the places of all. Lists
+    go from telling to less telling roles, from common to rare.
     """
     rows = rows.append_column("cluster", pa.array(clusters))
+    rows = rows.append_column("said", pa.array(text_clusters))
     rows = rows.append_column("rare", pc.negate(rows["places"]))
-    ordered = _sort(rows, ["cluster", "key", "role_rank", "rare", "text", "page_url", "sha256"])
-    one = ordered.group_by(["cluster", "key"], use_threads=False).aggregate(
+    ordered = _sort(rows, ["cluster", "said", "role_rank", "rare", "text", "page_url", "sha256"])
+    one = ordered.group_by(["cluster", "said"], use_threads=False).aggregate(
         [
             *((name, "first", _WITH_NULLS) for name in ("text", "lang", "role", "page_url")),
             ("role_rank", "min"),
@@ -109,11 +154,13 @@ def _sort(table: pa.Table, names: list[str]) -> pa.Table:
 
 @dataclass(frozen=True)
 class Merged:
-    """Captions of some clusters: list<CAPTION> [C], how many in all, and how many left out."""
+    """Captions of some clusters: list<CAPTION> [C], how many in all, how many left out, and how
+    many texts were merged into nearly equal ones."""
 
     captions: pa.Array
     kept: int
     left_out: int
+    near: int
 
 
 def merge_all(
@@ -122,23 +169,29 @@ def merge_all(
     owner: pa.Array,
     count: int,
     banned: npt.NDArray[np.uint64],
+    followers: Followers = NO_FOLLOWERS,
 ) -> Merged:
     """Merge the captions that `parts` of `texts` (with COLUMNS) hold about some images.
 
-    `keys` are image keys and `owner` the cluster 0..count-1 of each, or null. `banned` are hashes
-    of texts to leave out.
+    `keys` are image keys and `owner` the cluster 0..count-1 of each, or null. `banned` are text
+    clusters to leave out.
     """
     found = [_about(part, keys) for part in parts]
     if not found:
-        return Merged(pa.array([[]] * count, pa.list_(CAPTION)), 0, 0)
+        return Merged(pa.array([[]] * count, pa.list_(CAPTION)), 0, 0, 0)
     rows = caption_rows(pa.concat_tables(found))
     rows = rows.append_column("owner", owner.take(pc.index_in(rows["sha256"], keys)))
     rows = rows.filter(pc.is_valid(rows["owner"]))
-    telling = ~np.isin(key_hashes(rows["key"]), banned)
+    said = followers.clusters(key_hashes(rows["key"]))
+    rows = rows.append_column("said", pa.array(said))
+    telling = ~np.isin(said, banned)
     kept = rows.filter(pa.array(telling))
-    captions = merge(kept.drop_columns(["owner"]), kept["owner"].to_numpy().astype(np.int64), count)
-    left_out = rows.filter(pa.array(~telling)).group_by(["owner", "key"]).aggregate([])
-    return Merged(captions, len(captions.values), left_out.num_rows)
+    owners = kept["owner"].to_numpy().astype(np.int64)
+    captions = merge(kept.drop_columns(["owner", "said"]), owners, said[telling], count)
+    left_out = rows.filter(pa.array(~telling)).group_by(["owner", "said"]).aggregate([])
+    distinct = kept.group_by(["owner", "key"]).aggregate([]).num_rows
+    total = len(captions.values)
+    return Merged(captions, total, left_out.num_rows, distinct - total)
 
 
 def _about(part: pa.Table, keys: pa.Array) -> pa.Table:

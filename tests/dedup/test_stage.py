@@ -115,6 +115,7 @@ class TestDedup:
         assert all(len(c) == 1 and c[0]["text"].startswith("Thing") for c in captions)
         assert found.metadata["captions"] == {
             "kept": 4,
+            "near_duplicates": 0,
             "under_too_many_clusters": 4,
             "protected": 0,
         }

@@ -47,6 +47,15 @@ def test_texts_that_read_differently_do_not(one: str, other: str) -> None:
     assert keys[0] != keys[1]
 
 
+def test_keys_do_not_depend_on_the_texts_beside_them() -> None:
+    lines = ["A\tkite ", None, "Straße  hoch", "", "…", " 日本語。", "two\x0clines\n", "end !."]
+    alone = [texts.text_key(pa.array([line], pa.string()))[0].as_py() for line in lines]
+    assert alone == ["a kite", None, "strasse hoch", "", "", "日本語", "two lines", "end"]
+    chunks = pa.chunked_array([pa.array(lines[:3]), pa.array(lines[3:])])
+    assert texts.text_key(chunks).to_pylist() == alone
+    assert texts.text_key(pa.chunked_array([], pa.string())).to_pylist() == []
+
+
 def test_hashes_of_keys_are_the_same_everywhere() -> None:
     hashes = texts.key_hashes(pa.array(["a kite", "a hill", "a kite"]))
     assert hashes[0] == hashes[2] != hashes[1]
