@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -80,10 +81,13 @@ def parse_sitemap(body: bytes, url: str) -> Sitemap:
         data, problem = _inflated(body)
     except zlib.error as error:
         return Sitemap(problem=f"not gzip: {error}")
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if utf16:
+        data = data.decode("utf-16", errors="replace").encode()
     if not data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return _parse_text(data, url, problem)
     reader = _Reader(url)
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8" if utf16 else None)  # what the file says of itself is past
     parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
     parser.CharacterDataHandler = reader.characters
     parser.StartDoctypeDeclHandler = reader.doctype  # entities are how such a file bites
@@ -98,11 +102,16 @@ def _inflated(body: bytes) -> tuple[bytes, str | None]:
     """(content, problem); gzip is told by its first bytes, whatever the headers say."""
     if not body.startswith(_GZIP):
         return body[:MAX_BYTES], None if len(body) <= MAX_BYTES else "it is too large"
-    inflater = zlib.decompressobj(wbits=31)
-    data = inflater.decompress(body, MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        return data[:MAX_BYTES], "it is too large"
-    return data, None if inflater.eof else "it breaks off"
+    data, rest = b"", body
+    while rest.startswith(_GZIP):  # a file may have several members (RFC 1952 2.2)
+        inflater = zlib.decompressobj(wbits=31)
+        data += inflater.decompress(rest, MAX_BYTES + 1 - len(data))
+        if len(data) > MAX_BYTES:
+            return data[:MAX_BYTES], "it is too large"
+        if not inflater.eof:
+            return data, "it breaks off"
+        rest = inflater.unused_data
+    return data, None
 
 
 def _parse_text(data: bytes, url: str, problem: str | None) -> Sitemap:

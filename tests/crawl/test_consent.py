@@ -158,6 +158,8 @@ def test_pages_of_sitemaps_are_visited_through_indexes_and_gzip(lake: Lake) -> N
         (gzip.compress(b" " * (60 << 20)), 0, "too large"),
         (b"\x1f\x8bnot gzip", 0, "not gzip"),
         (gzip.compress(urlset("http://a/1").encode())[:-30], 0, ""),
+        (gzip.compress(b"http://a/1\n") + gzip.compress(b"http://a/2\n"), 2, None),
+        (urlset("http://a/1").replace("1.0", '1.0" encoding="UTF-16').encode("utf-16"), 1, None),
         (b"<" + b"a><" * 50_000, 0, "deep"),
     ],
 )  # fmt: skip
