@@ -2,10 +2,10 @@
 
     python benchmarks/data/nights_texts.py --out FOLDER --known 10000 100000 1000000
 
-A night has 10,000 texts that no night had before: 5,000 like no other, 2,000 near copies of those and
-3,000 near copies of texts of earlier nights, of which there were ten. A text is 16 words of 65,536,
-a copy lacks the last. Measured is all the stage does with texts but the joining of captions to
-images: read, sign, look up, verify, extend `text_index`; with an embedded Ray of two CPUs, whose
+A night has 10,000 texts that no night had before: 5,000 like no other, 2,000 near copies of those
+and 3,000 near copies of texts of earlier nights, of which there were ten. A text is 16 words of
+65,536, a copy lacks the last. Measured is all the stage does with texts but the joining of captions
+to images: read, sign, look up, verify, extend `text_index`; with an embedded Ray of two CPUs, whose
 workers are warm.
 
 CPU is user and system time of this process and all of Ray's, memory their proportional set size
@@ -101,7 +101,7 @@ def nights(out: Path, known: int) -> None:
 
 
 def check(lake: Lake, whole: Lake, known: int) -> None:
-    """Every text has the leader it has in one run over everything, and there are as many as made."""
+    """Every text has the leader it has in one run over everything, and they are those made."""
     found, alone = (_leaders(some, day) for some, day in ((lake, DAYS[-1]), (whole, DAYS[0])))
     if not all(np.array_equal(*pair) for pair in zip(found, alone, strict=True)):
         raise SystemExit(f"after {known:,} texts: not the clusters of one run")
@@ -134,7 +134,8 @@ def main() -> None:
     chosen = parser.parse_args()
     print(
         "| known texts | CPU s of the night | wall s | peak MB | rows written to the index "
-        "| CPU s of the ten nights before | CPU s of one run over all |\n|---|---|---|---|---|---|---|"
+        "| CPU s of the ten nights before | CPU s of one run over all |"
+        "\n|---|---|---|---|---|---|---|"
     )
     with connect(ClusterSettings(cpus=2)):
         warm = fresh(chosen.out / "warm-up")
