@@ -240,15 +240,9 @@ def _clustered(lots: Lots, ranked: Texts, history: TextHistory, done: Sequence[_
     own[leads] = history.state.ids + np.arange(len(leads))
     ids = np.where(leader < 0, as_id(leader), own[np.maximum(leader, 0)])
     ids = np.where(barred, -1, np.where(ranked.known >= 0, ranked.known, ids))
-    used = np.unique(ids[ids >= 0])
-    old = used[used < history.state.ids]
-    hashes = np.concatenate([history.leaders(old), ranked.hashes[leads]])
-    used = np.concatenate([old, own[leads]])
-    names = ranked.hashes.copy()
-    names[ids >= 0] = hashes[np.searchsorted(used, ids[ids >= 0])]
+    names, hashes, used = _named(ranked, history, ids, leads)
     follows = np.flatnonzero(names != ranked.hashes)
     follows = follows[np.argsort(ranked.hashes[follows])]
-    by_name = np.argsort(hashes)
     counts = {
         "distinct": count - ranked.protected,
         "seen_before": int((ranked.known >= 0).sum()),
@@ -260,4 +254,19 @@ def _clustered(lots: Lots, ranked: Texts, history: TextHistory, done: Sequence[_
     }
     followers = Followers(ranked.hashes[follows], names[follows])
     found = TextClusters(followers, np.sort(ranked.hashes[barred]), counts)
-    return Found(found, lots, ranked, ids, leads, hashes[by_name], used[by_name])
+    return Found(found, lots, ranked, ids, leads, hashes, used)
+
+
+def _named(
+    ranked: Texts, history: TextHistory, ids: Indices, leads: Indices
+) -> tuple[Hashes, Hashes, Indices]:
+    """The hash of the leader of each text (its own where it has no cluster), then that of each
+    cluster, sorted, and the id of each cluster."""
+    used = np.unique(ids[ids >= 0])
+    old = used[used < history.state.ids]
+    # New ids count up in the order of the new leaders, and each is used by its leader at least.
+    hashes = np.concatenate([history.leaders(old), ranked.hashes[leads]])
+    names = ranked.hashes.copy()
+    names[ids >= 0] = hashes[np.searchsorted(used, ids[ids >= 0])]
+    order = np.argsort(hashes)
+    return names, hashes[order], used[order]
