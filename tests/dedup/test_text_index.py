@@ -125,12 +125,12 @@ class TestNights:
         assert [lake.dataset(NAME, _day(n)).digest for n in (1, 2)] == before
 
     def test_an_index_that_is_missing_is_made_again_the_same(self, lake: Lake) -> None:
-        for number, text in enumerate([TEMPLATE, TEMPLATE + " one", "!", *_texts(4, 2)], 1):
+        for number, text in enumerate([TEMPLATE, "!", TEMPLATE + " one"], 1):
             _night(lake, number, [(Shown(number), text), (Shown(50), TEMPLATE)])
-        before = lake.dataset(NAME, _day(4)).digest
+        before = lake.dataset(NAME, _day(3)).digest
         lake.storage.delete(f"datasets/{NAME}")
-        run(lake, _day(4), Config())
-        assert lake.dataset(NAME, _day(4)).digest == before
+        run(lake, _day(3), Config())
+        assert lake.dataset(NAME, _day(3)).digest == before
 
     def test_an_earlier_day_that_changed_is_known_as_it_is_now(self, lake: Lake) -> None:
         config = Config(max_caption_clusters=1)
