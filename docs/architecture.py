@@ -35,7 +35,7 @@ STAGES = (
     Stage(
         "dedup",
         ("near-duplicates,", "clusters across", "nights"),
-        ("deduplicated", "image_index"),
+        ("deduplicated", "image_index", "text_index"),
     ),
     Stage("tokenize", ("the tokenizer,", "token ids"), ("tokenizer", "tokenized")),
     Stage("weak", ("pseudo-pairs", "for five tasks,", "weak labels"), ("pairs",)),

@@ -80,7 +80,7 @@ def clean(job: Job) -> Dataset:
 
 
 def dedup(job: Job) -> Dataset:
-    """Cluster duplicates and merge their captions: `deduplicated`, `image_index`."""
+    """Cluster duplicates and merge their captions: `deduplicated` and two indexes."""
     from mmcore.clean.images import PixelPolicy
     from mmcore.clean.measure import measure
     from mmcore.dedup import stage

@@ -36,7 +36,7 @@ from mmcore.clean.stage import CLEANED
 from mmcore.cluster import ClusterSettings, connect
 from mmcore.cluster.usage import measured
 from mmcore.crawl.schemas import CRAWLED
-from mmcore.dedup import stage, stage_index
+from mmcore.dedup import stage, stage_index, stage_text_index
 from mmcore.lake import Dataset, Lake
 
 Indices = npt.NDArray[np.int64]
@@ -213,7 +213,7 @@ def history(out: Path, sizes: list[int], rows: int) -> None:
 
 
 def _known(lake: Lake, numbers: Indices) -> None:
-    """An index of ten nights that had these images, each its own cluster, without running them."""
+    """Indexes of ten nights that had these images, each its own cluster, without running them."""
     for day, some in zip(DAYS, np.array_split(numbers, 10), strict=False):
         write_day(lake, day, some)
         names = keys(np.sort(some), "image").sort()
@@ -232,6 +232,7 @@ def _known(lake: Lake, numbers: Indices) -> None:
         writer = lake.writer("deduplicated", day)
         writer.commit([writer.write_table(0, table)], [], {})
         stage_index.extend(lake, stage_index.before(lake, day), day)
+    stage_text_index.before(lake, DAYS[-1], stage.Config().text_limits, None)
 
 
 def rerun(out: Path, rows: int) -> None:

@@ -72,7 +72,7 @@ def _factors(count: int) -> Hashes:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Candidate pairs of positions, `later` > `earlier`."""
+    """Candidate pairs of positions, `later` > `earlier`; a negative one is from outside."""
 
     later: Indices
     earlier: Indices
@@ -85,14 +85,18 @@ def candidates(keys: Hashes, cap: int) -> Iterator[Pairs]:
     texts each is paired with the `cap` best ranked only.
     """
     buckets = _Buckets.of(keys)
-    size = np.minimum(buckets.place, cap)
-    blocks = np.cumsum(size) // _PAIRS_AT_ONCE
-    edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(size)]
+    for item, place in places(np.minimum(buckets.place, cap)):
+        yield Pairs(buckets.order[item], buckets.order[buckets.start[item] + place])
+
+
+def places(sizes: Indices) -> Iterator[tuple[Indices, Indices]]:
+    """(item, place) for each of the `sizes` [N] places of every item, in blocks of bounded size."""
+    blocks = np.cumsum(sizes) // _PAIRS_AT_ONCE
+    edges = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(sizes)]
     for low, high in pairwise(edges):
-        within = size[low:high]
-        later = np.repeat(buckets.order[low:high], within)
-        offset = np.arange(len(later)) - np.repeat(np.cumsum(within) - within, within)
-        yield Pairs(later, buckets.order[np.repeat(buckets.start[low:high], within) + offset])
+        within = sizes[low:high]
+        item = np.repeat(np.arange(low, high), within)
+        yield item, np.arange(len(item)) - np.repeat(np.cumsum(within) - within, within)
 
 
 def capped(keys: Hashes, cap: int) -> int:

@@ -55,8 +55,12 @@ def smallest_ids(run: Run, wanted: Hashes) -> Indices:
 
 
 def merge(tables: Sequence[pa.Table]) -> pa.Table:
-    """One sorted table of several with the same columns; equal keys are ordered by `id`."""
+    """One sorted table of several with the same columns; equal keys are ordered by `id`, or are one
+    row with the sum of their `count`."""
     rows = pa.concat_tables(tables)
+    if "count" in rows.column_names:
+        summed = rows.group_by("key", use_threads=False).aggregate([("count", "sum")])
+        rows = summed.rename_columns(["key", "count"]).cast(rows.schema)
     by = [(name, "ascending") for name in ("key", "id") if name in rows.column_names]
     return rows.sort_by(by).combine_chunks()
 

@@ -23,6 +23,7 @@ from mmcore.dedup import (
     stage_protect,
     stage_rows,
     stage_search,
+    stage_text_index,
     takedown,
 )
 from mmcore.dedup.hashing import positions, short_digests
@@ -33,6 +34,7 @@ from mmcore.dedup.runs import Indices
 from mmcore.dedup.stage_protect import Protect, Protected
 from mmcore.dedup.stage_search import Listed, Thumbnails, near_listed
 from mmcore.dedup.stage_semantic import Eyes, semantic_duplicates
+from mmcore.dedup.stage_text_index import Compared, TextLimits
 from mmcore.lake import Dataset, DatasetWriter, Lake
 
 
@@ -95,10 +97,10 @@ class Config(BaseModel):
     )
 
     @property
-    def text_limits(self) -> stage_rows.TextLimits:
+    def text_limits(self) -> TextLimits:
         """What the merging of captions needs to know."""
         likeness = Likeness(self.words_per_shingle, self.min_text_similarity)
-        return stage_rows.TextLimits(likeness, self.bucket_cap, self.max_caption_clusters)
+        return TextLimits(likeness, self.bucket_cap, self.max_caption_clusters)
 
     @property
     def limits(self) -> stage_search.Limits:
@@ -118,8 +120,8 @@ def run(
     """Deduplicate a day against itself and all earlier days; returns `deduplicated@DAY`.
 
     protect: evaluation sets whose near-duplicates must not be kept. eyes: the champion's, for
-    `config.semantic`, None while there is none. Also writes `image_index@DAY`, by which later days
-    know what this one had.
+    `config.semantic`, None while there is none. Also writes `image_index@DAY` and `text_index@DAY`,
+    by which later days know what this one had.
     """
     history = stage_index.before(lake, day)
     inputs = _Inputs(
@@ -130,21 +132,25 @@ def run(
         stage_protect.protect(lake, protect or Protect()),
         lake.dataset("normalized", day) if config.semantic and eyes else None,
     )
-    parents = inputs.parents(history)
+    heard = stage_text_index.before(lake, day, config.text_limits, inputs.protected.texts)
+    parents = inputs.parents(history, heard)
     settings = config.model_dump(mode="json") | ({"eyes": eyes.name} if eyes else {})
     done = lake.reusable("deduplicated", day, settings, parents)
-    if done is None:
-        writer = lake.writer("deduplicated", day)
+    if done is not None:
+        stage_text_index.extend(lake, heard, day)
+    else:
+        writer, night = lake.writer("deduplicated", day), stage_text_index.start(lake, day)
         found, search = _assigned(writer, history, inputs, config, eyes)
         rows = stage_rows.write(
             writer,
             inputs.texts,
             inputs.crawled,
             _decided(inputs.crawled, history, *found, day),
-            config.text_limits,
-            inputs.protected.texts,
+            heard,
+            night,
         )
         done = writer.commit(rows.parts, parents, settings, rows.metadata | {"search": search})
+        stage_text_index.extend(lake, heard, day, night, rows.spoken)
     stage_index.extend(lake, history, day)
     return done
 
@@ -161,10 +167,10 @@ class _Inputs:
     normalized: Dataset | None
     """Only where embeddings are made of it."""
 
-    def parents(self, history: History) -> list[Dataset]:
+    def parents(self, history: History, heard: Compared) -> list[Dataset]:
         """All that decides what the stage writes."""
         given = [self.cleaned, self.crawled, self.texts, self.takedown, history.dataset]
-        given.append(self.normalized)
+        given += [heard.history.dataset, self.normalized]
         return [ds for ds in (*given, *self.protected.datasets) if ds is not None]
 
 

@@ -7,7 +7,6 @@ from what those days have stored; nothing is compared again.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,33 +16,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmcore.cluster import map_parts
-from mmcore.dedup import bands, records, runs, takedown
+from mmcore.dedup import bands, records, runs, stage_history, takedown
 from mmcore.dedup.hashing import Hashes, positions, short_digests
-from mmcore.dedup.history import (
-    BANDS,
-    CLUSTERS,
-    NAME,
-    TABLES,
-    History,
-    PartRef,
-    State,
-    is_true,
-)
+from mmcore.dedup.history import BANDS, CLUSTERS, NAME, TABLES, History, State
+from mmcore.dedup.index import INDEX_FILE, PartRef
 from mmcore.dedup.runs import Indices
 from mmcore.dedup.stage_parts import (
     CLUSTERS_PER_PART,
-    KEYS_PER_PART,
     Night,
     Written,
     merged,
     without_ids,
     write_part,
+    write_run,
 )
 from mmcore.dedup.takedown import BLOCKED
 from mmcore.lake import Dataset, DatasetWriter, Lake
 
-INDEX_FILE = "index.json"
-_MANIFESTS_AT_ONCE = 16
 _LEADING = ("ok", "semantic_duplicate")
 _ACCEPTED = (*_LEADING, "exact_duplicate", "near_duplicate", "seen_before")
 
@@ -53,40 +42,18 @@ _ACCEPTED = (*_LEADING, "exact_duplicate", "near_duplicate", "seen_before")
 
 def before(lake: Lake, day: str) -> History:
     """The index of all days before `day`."""
-    days = [d for d in lake.partitions("deduplicated") if d < day]
-    with ThreadPoolExecutor(_MANIFESTS_AT_ONCE) as pool:
-        found = pool.map(partial(lake.find, "deduplicated"), days)
-        digests = {d: dataset.digest for d, dataset in zip(days, found, strict=True) if dataset}
-    history = _latest_true(lake, day, digests)
+    digests = stage_history.earlier_days(lake, day)
+    found = stage_history.latest(lake, NAME, day, digests, opened, lambda _: True)
+    history = found or History(lake.storage)
     for missing in (d for d in digests if d not in history.state.days):
         history = opened(lake, extend(lake, history, missing))
     return history
 
 
-def _latest_true(lake: Lake, day: str, digests: dict[str, str]) -> History:
-    for partition in reversed([d for d in lake.partitions(NAME) if d < day]):
-        history = opened(lake, lake.dataset(NAME, partition))
-        if is_true(history.state, digests) and _is_whole(lake, history):
-            return history
-    return History(lake.storage)
-
-
 def opened(lake: Lake, dataset: Dataset) -> History:
     """An index that can be asked."""
     state = State.model_validate_json(dataset.read_file(INDEX_FILE))
-    used = sorted({part.partition for part in state.parts()} - {dataset.manifest.partition})
-    found = {day: lake.find(NAME, day) for day in used} | {dataset.manifest.partition: dataset}
-    folders = {str(day): ds.manifest.folder for day, ds in found.items() if ds is not None}
-    return History(lake.storage, state, folders, dataset)
-
-
-def _is_whole(lake: Lake, history: History) -> bool:
-    """Whether every file it names is still the one it was made with."""
-    files: dict[tuple[str, str], str] = {}
-    for day in {part.partition for part in history.state.parts()}:
-        dataset = lake.find(NAME, day)
-        files |= {(day, part.file): part.sha256 for part in (dataset.parts if dataset else [])}
-    return all(files.get((p.partition, p.file)) == p.sha256 for p in history.state.parts())
+    return History(lake.storage, state, stage_history.folders(lake, dataset, state), dataset)
 
 
 # --- extend it by a day ---------------------------------------------------------------------------
@@ -106,11 +73,11 @@ def extend(lake: Lake, history: History, day: str) -> Dataset:
         update={
             "ids": history.state.ids + len(new.leader_ids),
             "days": history.state.days | {day: deduplicated.digest},
-            "tables": _with_runs(history.state, _write_new(night, new, cleaned, day)),
+            "tables": history.state.extended(_write_new(night, new, cleaned, day)),
         }
     )
     folders = history.folders | {day: night.writer.folder}
-    state = merged(night, replace(history, state=state, folders=folders))
+    state = merged(night, replace(history, state=state, folders=folders), state)
     state = _without_taken_down(night, replace(history, state=state, folders=folders), new, listed)
     data = state.model_dump_json(indent=1).encode()
     night.keep({part.file for part in state.parts() if part.partition == day})
@@ -201,25 +168,12 @@ def _unknown(history: History, table: str, keys: Hashes, ids: Indices) -> tuple[
     return keys[first], ids[first]
 
 
-def _with_runs(state: State, new: dict[str, list[PartRef]]) -> dict[str, list[list[PartRef]]]:
-    return {table: [*state.runs(table), *([new[table]] if new[table] else [])] for table in TABLES}
-
-
 def _write_new(night: Night, new: _New, cleaned: Dataset, day: str) -> dict[str, list[PartRef]]:
     """One run for each table."""
     keyed = {"seen": runs.sorted_run(*new.seen), "pixels": runs.sorted_run(*new.pixels)}
     for name, band in zip(BANDS, bands.bands(0), strict=True):
         keyed[name] = bands.band_run(new.leader_hashes, new.leader_ids, band)
-    written = {}
-    for table, run in keyed.items():
-        rows = runs.as_table(run)
-        slices = [
-            rows.slice(start, KEYS_PER_PART) for start in range(0, rows.num_rows, KEYS_PER_PART)
-        ]
-        names = [night.name(table) for _ in slices]
-        written[table] = night.add(
-            [write_part(night.writer, name, part) for name, part in zip(names, slices, strict=True)]
-        )
+    written = {table: write_run(night, table, runs.as_table(run)) for table, run in keyed.items()}
     count = len(new.leader_ids)
     items = [
         _Leaders(

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from mmcore.cluster import map_parts
 from mmcore.dedup import runs
-from mmcore.dedup.history import TABLES, History, PartRef, State, arrow_file
+from mmcore.dedup.index import Index, PartRef, State, arrow_file
 from mmcore.dedup.runs import Indices
 from mmcore.lake import DatasetWriter, Part
 
 KEYS_PER_PART = 1_000_000  # 12 bytes each
 CLUSTERS_PER_PART = 16_000  # some 850 bytes each
+LEADERS_PER_PART = 50_000  # some 250 bytes each
+_PER_PART = {"clusters": CLUSTERS_PER_PART, "leaders": LEADERS_PER_PART}  # all else are keys
+
+AnyState = TypeVar("AnyState", bound=State)
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,13 @@ def write_part(writer: DatasetWriter, file: str, rows: pa.Table) -> Written:
     return Written(rows.num_rows, part, ref)
 
 
+def write_run(night: Night, table: str, rows: pa.Table) -> list[PartRef]:
+    """One run of sorted rows, in as many files as it needs."""
+    most = _PER_PART.get(table, KEYS_PER_PART)
+    slices = [rows.slice(start, most) for start in range(0, rows.num_rows, most)]
+    return night.add([write_part(night.writer, night.name(table), some) for some in slices])
+
+
 @dataclass(frozen=True)
 class _Range:
     """Keys [low, high) of some parts, to be merged into one file."""
@@ -82,19 +93,18 @@ class _Range:
     high: int
 
 
-def merged(night: Night, history: History) -> State:
-    """Merge runs of equal size until no table has too many of them."""
-    state = history.state
+def merged(night: Night, index: Index, state: AnyState) -> AnyState:
+    """Merge runs of equal size until no table has too many of them. `state` is that of `index`."""
     while True:
         work: dict[str, tuple[list[int], list[_Range]]] = {}
-        for table in TABLES:
+        for table in state.tables:
             chosen = runs.due([sum(p.rows for p in run) for run in state.runs(table)])
             if chosen:
                 work[table] = chosen, _merge_ranges(night, table, state, chosen)
         if not work:
             return state
         items = [item for _, ranges in work.values() for item in ranges]
-        task = partial(_merge_range, night.writer, replace(history, state=State()))
+        task = partial(_merge_range, night.writer, replace(index, state=State()))
         done = dict(zip([i.file for i in items], _mapped(task, items), strict=True))
         tables = dict(state.tables)
         for table, (chosen, ranges) in work.items():
@@ -105,7 +115,7 @@ def merged(night: Night, history: History) -> State:
 
 def _merge_ranges(night: Night, table: str, state: State, chosen: list[int]) -> list[_Range]:
     old = [state.runs(table)[i] for i in chosen]
-    most = CLUSTERS_PER_PART if table == "clusters" else KEYS_PER_PART
+    most = _PER_PART.get(table, KEYS_PER_PART)
     cuts = runs.cuts([[p.first for p in r] for r in old], [[p.rows for p in r] for r in old], most)
     parts = [part for run in old for part in run]
     ranges = []
@@ -115,11 +125,11 @@ def _merge_ranges(night: Night, table: str, state: State, chosen: list[int]) -> 
     return ranges
 
 
-def _merge_range(writer: DatasetWriter, history: History, item: _Range) -> Written:
+def _merge_range(writer: DatasetWriter, index: Index, item: _Range) -> Written:
     """Ray task: the rows of some parts whose keys are in a range, sorted."""
     tables = []
     for part in item.parts:
-        rows = pa.table(history.read(part))
+        rows = pa.table(index.read(part))
         keys = rows["key"].to_numpy()
         low = int(np.searchsorted(keys, np.uint64(item.low)))
         high = len(keys) if item.high == 2**64 else int(np.searchsorted(keys, np.uint64(item.high)))
@@ -136,13 +146,13 @@ def _mapped(task: Callable[[Any], Written], items: Sequence[Any]) -> list[Writte
 
 
 def without_ids(
-    night: Night, history: History, table: str, run: list[PartRef], gone: Indices
+    night: Night, index: Index, table: str, run: list[PartRef], gone: Indices
 ) -> list[PartRef]:
     """A run without some ids: only parts that hold one are written again."""
     kept: list[PartRef] = []
     name = "key" if table == "clusters" else "id"
     for part in run:
-        batch = history.read(part)
+        batch = index.read(part)
         stays = ~np.isin(batch[name].to_numpy(), gone)
         if stays.all():
             kept.append(part)

@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmcore.cluster import map_parts
-from mmcore.dedup import records, stage_texts, texts
-from mmcore.dedup.near_texts import Likeness
+from mmcore.dedup import records, texts
 from mmcore.dedup.runs import Indices
+from mmcore.dedup.stage_parts import Night
 from mmcore.dedup.stage_shuffle import Route, Sorted, Source, shuffle
+from mmcore.dedup.stage_text_index import Compared, Spoken, hear, kept_clusters
 from mmcore.dedup.stage_texts import TextClusters
-from mmcore.dedup.texts import Followers
 from mmcore.lake import Dataset, DatasetWriter, Part
 
 _ROWS_PER_PART = 20_000
@@ -44,10 +44,11 @@ DEDUPLICATED = pa.schema(
 
 @dataclass(frozen=True)
 class Rows:
-    """The written parts, and what the dataset's metadata says about them."""
+    """The written parts, what the dataset's metadata says about them, and the day's texts."""
 
     parts: list[Part]
     metadata: dict[str, Any]
+    spoken: Spoken
 
 
 @dataclass(frozen=True)
@@ -60,28 +61,17 @@ class _Written:
     protected: int
 
 
-@dataclass(frozen=True)
-class TextLimits:
-    """When texts are one text, with how many each is compared at most, and under how many clusters
-    a text may stand."""
-
-    likeness: Likeness
-    bucket_cap: int
-    max_clusters: int
-
-
 def write(
     writer: DatasetWriter,
     found: Dataset,
     crawled: Dataset,
     rows: pa.Table,
-    limits: TextLimits,
-    protected: Dataset | None,
+    compared: Compared,
+    night: Night,
 ) -> Rows:
     """Parts of `deduplicated@DAY`, each of whole clusters; `found` is `texts@DAY`.
 
-    rows: by cluster and key. protected: keys of texts that neither they nor near-duplicates of them
-    may be captions.
+    rows: by cluster and key. compared: what texts are compared with. night: of the index of texts.
     """
     starts = _starts(rows["cluster"])
     cuts = _cuts(starts, rows.num_rows)
@@ -89,30 +79,20 @@ def write(
     cluster = np.searchsorted(starts, at, "right") - 1
     route = Route.of(rows["sha256"], cluster, np.searchsorted(cuts[1:-1], at, "right"))
     folder = f"{writer.folder}/sorted"
-    texts_source = Source(found, texts.COLUMNS, _captions, _text_clusters)
-    said, noted = shuffle(texts_source, route, writer.storage, f"{folder}/texts", "dedup texts")
+    spoken = hear(night, found, route, kept_clusters(cluster, rows["kept"]), compared)
+    said, near = spoken.said, spoken.found.clusters
     notes_source = Source(crawled, ["sha256", "annotation"], _annotated, _nothing)
     notes, _ = shuffle(notes_source, route, writer.storage, f"{folder}/notes", "dedup annotations")
-    near = stage_texts.find(
-        writer.storage,
-        f"{folder}/signed",
-        said,
-        protected,
-        limits.likeness,
-        limits.bucket_cap,
-    )
-    banned = _widespread(noted, near.followers, limits.max_clusters)
-    task = partial(_rows_part, writer, said, notes, banned, near)
+    task = partial(_rows_part, writer, said, notes, spoken.banned, near)
     # Taken, not sliced: a pickled slice carries the whole table.
     items = [
         (number, rows.take(pa.array(np.arange(start, stop))))
         for number, (start, stop) in enumerate(pairwise(cuts))
     ]
     done = map_parts(task, items, description="dedup captions", unit="images")
-    said.remove()
     notes.remove()
     metadata = _metadata(rows, done) | {"texts": near.counts}
-    return Rows([part.part for part in done], metadata)
+    return Rows([part.part for part in done], metadata, spoken)
 
 
 def _metadata(rows: pa.Table, done: list[_Written]) -> dict[str, Any]:
@@ -145,38 +125,12 @@ def _cuts(starts: Indices, rows: int) -> list[int]:
     return [0, *(cut for cut in np.unique(firsts).tolist() if cut > 0), rows]
 
 
-def _captions(rows: pa.Table) -> pa.Table:
-    """The texts that may be captions."""
-    wanted = pc.and_(rows["kept"], pc.is_in(rows["role"], pa.array(texts.CAPTION_ROLES)))
-    return rows.filter(wanted)
-
-
-def _text_clusters(rows: pa.Table, clusters: Indices) -> tuple[npt.NDArray[np.uint64], Indices]:
-    """Distinct (hash of a text's key, cluster) among some captions."""
-    hashes = texts.key_hashes(texts.text_key(rows["text"]))
-    order = np.lexsort((clusters, hashes))
-    hashes, clusters = hashes[order], clusters[order]
-    first = np.concatenate([[True], (hashes[1:] != hashes[:-1]) | (clusters[1:] != clusters[:-1])])[
-        : len(order)
-    ]
-    return hashes[first], clusters[first]
-
-
 def _annotated(rows: pa.Table) -> pa.Table:
     return rows.filter(pc.is_valid(rows["annotation"]))
 
 
 def _nothing(rows: pa.Table, clusters: Indices) -> None:
     """Annotations need no note."""
-
-
-def _widespread(
-    noted: list[tuple[npt.NDArray[np.uint64], Indices]], followers: Followers, most: int
-) -> npt.NDArray[np.uint64]:
-    """The text clusters that stand under too many image clusters."""
-    hashes = np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in noted)])
-    where = np.concatenate([np.empty(0, np.int64), *(clusters for _, clusters in noted)])
-    return texts.widespread(followers.clusters(hashes), where, most)
 
 
 def _rows_part(

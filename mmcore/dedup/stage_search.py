@@ -20,8 +20,9 @@ import pyarrow as pa
 from mmcore.cluster import map_parts
 from mmcore.dedup import bands, clusters, runs, verify
 from mmcore.dedup.bands import Band
-from mmcore.dedup.history import BANDS, History, arrow_file, thumbs_of
+from mmcore.dedup.history import BANDS, History, thumbs_of
 from mmcore.dedup.images import Images
+from mmcore.dedup.index import arrow_file
 from mmcore.dedup.runs import Indices, Run
 from mmcore.dedup.verify import Thumbs
 from mmcore.lake import Dataset, DatasetWriter, Storage

@@ -18,7 +18,7 @@ import pyarrow as pa
 from mmcore.cluster import map_parts
 from mmcore.dedup import semantic
 from mmcore.dedup.hashing import Hashes, positions, short_digests
-from mmcore.dedup.history import arrow_file
+from mmcore.dedup.index import arrow_file
 from mmcore.dedup.runs import Indices
 from mmcore.dedup.semantic import Floats
 from mmcore.lake import Dataset, Storage

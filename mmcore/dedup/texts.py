@@ -77,12 +77,20 @@ def widespread(
     hashes: npt.NDArray[np.uint64], clusters: npt.NDArray[np.int64], most: int
 ) -> npt.NDArray[np.uint64]:
     """Hashes of the keys that stand under more than `most` distinct clusters, sorted."""
+    keys, counts = standing(hashes, clusters)
+    return keys[counts > most]
+
+
+def standing(
+    hashes: npt.NDArray[np.uint64], clusters: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """The distinct hashes, sorted, and under how many distinct clusters each stands."""
     order = np.lexsort((clusters, hashes))
     hashes, clusters = hashes[order], clusters[order]
     changes = (hashes[1:] != hashes[:-1]) | (clusters[1:] != clusters[:-1])
     distinct = hashes[np.concatenate([[True], changes])[: len(hashes)]]
     keys, counts = np.unique(distinct, return_counts=True)
-    return keys[counts > most]
+    return keys, counts.astype(np.int64)
 
 
 @dataclass(frozen=True)

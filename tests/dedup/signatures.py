@@ -51,8 +51,10 @@ def write_day(
     shown: Sequence[Shown],
     crawled: Sequence[Mapping[str, Any]] = (),
     rows_per_part: int = 40,
+    said: Sequence[tuple[Shown, str]] = (),
 ) -> None:
-    """`cleaned`, `texts` and `crawled` of a day; `crawled` has a row an image unless given."""
+    """`cleaned`, `texts` and `crawled` of a day; `crawled` has a row an image unless given. `said`
+    are alt texts."""
     rows = [
         {
             "sha256": image.sha256,
@@ -76,12 +78,21 @@ def write_day(
     writer.commit(parts, [], {})
     write_crawled(lake, day, crawled or [{"sha256": image.sha256} for image in shown])
     writer = lake.writer("texts", day)
-    writer.commit([writer.write_table(0, TEXTS.empty_table())], [], {})
+    spoken = [
+        {"sha256": image.sha256, "role": "alt", "text": text, "kept": True, "places": 1}
+        for image, text in sorted(said, key=lambda pair: (pair[0].sha256, pair[1]))
+    ]
+    slices = [
+        spoken[start : start + rows_per_part] for start in range(0, len(spoken), rows_per_part)
+    ]
+    tables = [pa.Table.from_pylist(some, schema=TEXTS) for some in slices or [[]]]
+    writer.commit([writer.write_table(*pair) for pair in enumerate(tables)], [], {})
 
 
 def night(lake: Lake, day: str, shown: Sequence[Shown], **options: Any) -> Dataset:
     """Write a day and deduplicate it."""
-    write_day(lake, day, shown, options.pop("crawled", ()))
+    said = options.pop("said", ())
+    write_day(lake, day, shown, options.pop("crawled", ()), options.pop("rows_per_part", 40), said)
     return run(lake, day, options.pop("config", Config()), **options)
 
 

@@ -30,6 +30,16 @@ def test_merging_keeps_every_row_in_the_order_of_keys() -> None:
     assert merged.ids.tolist() == [2, 5, 0, 1]
 
 
+def test_merging_counts_adds_them_up() -> None:
+    first = pa.table({"key": pa.array([1, 5], pa.uint64()), "count": pa.array([2, 3], pa.uint32())})
+    second = pa.table(
+        {"key": pa.array([0, 5], pa.uint64()), "count": pa.array([7, 1], pa.uint32())}
+    )
+    merged = runs.merge([first, second])
+    assert merged.schema == first.schema
+    assert merged.to_pydict() == {"key": [0, 1, 5], "count": [7, 2, 4]}
+
+
 @pytest.mark.parametrize("rows", [1, 700, 1024, 1025, 100_000])
 def test_a_thousand_nights_leave_few_runs_and_copy_a_row_few_times(rows: int) -> None:
     sizes: list[int] = []
