@@ -60,7 +60,10 @@ def today() -> str:
 def crawl(job: Job) -> Dataset:
     """Fetch pages and images: `crawled`, `outcomes`, `raw`."""
     from mmcore.crawl import stage
+    from mmcore.dedup import takedown
 
+    found = job.lake.find(takedown.NAME)
+    listed = found.read() if found else takedown.TAKEDOWN.empty_table()
     with served_samplesite(job):
         return stage.run(
             job.lake,
@@ -69,6 +72,7 @@ def crawl(job: Job) -> Dataset:
             sources=job.recipe.sources,
             retry_failed=job.retry_failed,
             blocklist=job.recipe.clean.blocklist,
+            withdrawn=takedown.withdrawn(listed),
         )
 
 
