@@ -139,7 +139,7 @@ def takedown(target: str, reason: str, day: str | None, root: str, as_json: bool
         _print_json({"target": target, **found} | _summary(done.dataset))
         return
     if not done.clusters:
-        click.echo(f"Listed {target}: not in {root} so far; held back when it comes.")
+        click.echo(f"Listed {target}: no day of {root} has kept it; held back when it comes.")
         return
     click.echo(f"Listed {target}: {len(done.images)} images of {len(done.clusters)} clusters.")
     for kept in done.kept_on:

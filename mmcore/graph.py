@@ -60,7 +60,10 @@ def today() -> str:
 def crawl(job: Job) -> Dataset:
     """Fetch pages and images: `crawled`, `outcomes`, `raw`."""
     from mmcore.crawl import stage
+    from mmcore.dedup import takedown
 
+    found = job.lake.find(takedown.NAME)
+    listed = found.read() if found else takedown.TAKEDOWN.empty_table()
     with served_samplesite(job):
         return stage.run(
             job.lake,
@@ -69,6 +72,7 @@ def crawl(job: Job) -> Dataset:
             sources=job.recipe.sources,
             retry_failed=job.retry_failed,
             blocklist=job.recipe.clean.blocklist,
+            withdrawn=takedown.withdrawn(listed),
         )
 
 
@@ -213,12 +217,17 @@ def _start(job: Job) -> Path | None:
 def _eyes(job: Job) -> Eyes | None:
     """The image encoder of the champion of the days before, where the recipe wants it."""
     from mmcore import registry
+    from mmcore.cluster import say
     from mmcore.dedup.stage_semantic import Eyes
 
     if job.recipe.dedup.semantic is None:
         return None
     found = registry.champion(job.recipe.registry, job.lake, job.recipe.name, before=job.day)
-    return Eyes(found[0].candidate, partial(_embed, found[1])) if found else None
+    if found is None:
+        say("dedup", f"meaning is not compared: there is no champion of a day before {job.day}")
+        return None
+    version, folder = found
+    return Eyes(version.candidate, partial(_embed, folder))
 
 
 def _embed(folder: Path, images: list[bytes]) -> NDArray[np.float32]:

@@ -75,7 +75,11 @@ class Asker:
             await asyncio.sleep(answer)
 
     def digest(self, answer: Answer) -> str:
-        """SHA-256 of an image's body; of a 304, that of the body it stands for."""
+        """SHA-256 of an image's body; of a 304 or of what is known already, that of the body it
+        stands for."""
+        replayed = self._memory.replay.get(("image", answer.url))
+        if replayed is not None and replayed.sha256 is not None:
+            return replayed.sha256
         before = self._memory.recent.get(("image", answer.url))
         if answer.status == 304 and before is not None and before.sha256 is not None:
             return before.sha256

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from mmcore.annotated import Member, tar_members
-from mmcore.blocklist import Blocklist
 from mmcore.cluster import map_parts
 from mmcore.crawl.findings import Findings
 from mmcore.crawl.folder import Block, FolderRows, crawled_rows_table, folder_blocks, read_block
 from mmcore.crawl.ledger import Ledger
+from mmcore.crawl.limits import HostLimits
 from mmcore.crawl.live import Settings
 from mmcore.crawl.outcomes import Outcome
 from mmcore.crawl.rows import raw_tables
@@ -43,7 +43,7 @@ class _Written:
         writers: Writers,
     ) -> None:
         """Write a block of rows, without the images that earlier blocks have `stored`."""
-        found = without(found, settings.host.blocked)
+        found = without(found, settings.host)
         images = {sha: i for sha, i in found.images.items() if sha not in stored}
         first = {sha: (url, media) for sha, (url, media, _) in images.items()}
         sizes = {sha: len(data) for sha, (_, _, data) in images.items()}
@@ -62,20 +62,28 @@ class _Written:
         self.rows += len(found.crawled)
 
 
-def without(found: FolderRows, blocked: Blocklist) -> FolderRows:
-    """The rows without files that must not be stored; their outcomes say so."""
-    listed = {sha for sha in found.images if blocked.has(sha)}
-    if not listed:
+def without(found: FolderRows, limits: HostLimits) -> FolderRows:
+    """The rows without what was taken down and files that must not be stored; outcomes say so."""
+    refused = {o.url: reason for o in found.outcomes if (reason := _refusal(o, limits))}
+    if not refused:
         return found
     outcomes = [
-        replace(o, reason="blocklisted", sha256=None) if o.sha256 in listed else o
+        replace(o, reason=refused[o.url], sha256=None) if o.url in refused else o
         for o in found.outcomes
     ]
-    return FolderRows(
-        [row for row in found.crawled if row["sha256"] not in listed],
-        {sha: image for sha, image in found.images.items() if sha not in listed},
-        outcomes,
-    )
+    rows = [row for row in found.crawled if row["image_url"] not in refused]
+    first: dict[str, str] = {}
+    for row in rows:  # what is left of an image may be at another URL than before
+        first[row["sha256"]] = min(row["image_url"], first.get(row["sha256"], row["image_url"]))
+    images = {sha: (url, *found.images[sha][1:]) for sha, url in first.items()}
+    return FolderRows(rows, images, outcomes)
+
+
+def _refusal(outcome: Outcome, limits: HostLimits) -> str | None:
+    """Why an image at hand is left out: its URL, its page or its bytes were listed."""
+    if limits.withdrawn.has_any((outcome.url, outcome.referrer)):
+        return "taken_down"
+    return limits.barred(outcome.sha256) if outcome.sha256 is not None else None
 
 
 def run_folders(

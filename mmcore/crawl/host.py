@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from mmcore.blocklist import Blocklist
 from mmcore.crawl.asking import Asker
 from mmcore.crawl.charset import decode_page
-from mmcore.crawl.consent import ConsentPolicy, header_directives
+from mmcore.crawl.consent import header_directives
 from mmcore.crawl.extract import Page, extract_page
 from mmcore.crawl.fetch import Answer
 from mmcore.crawl.findings import Findings, Stored
+from mmcore.crawl.limits import HostLimits
 from mmcore.crawl.memory import Memory
 from mmcore.crawl.outcomes import Outcome, outcome_of
 from mmcore.crawl.robots_cache import RobotsCache, follow_small
@@ -37,20 +37,6 @@ _PAGE_ACCEPT = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1"
 _IMAGE_ACCEPT = "image/*,*/*;q=0.1"
 _PAGE, _IMAGE = 0, 1
 _MOST_LISTED = 1_000_000
-
-
-@dataclass(frozen=True)
-class HostLimits:
-    """Bounds of a host's crawl. Sizes in bytes."""
-
-    agent: str = "mmcorebot"
-    connections: int = 8
-    max_redirects: int = 10
-    max_page_bytes: int = 8 << 20
-    max_image_bytes: int = 32 << 20
-    consent: ConsentPolicy = field(default_factory=ConsentPolicy)
-    blocked: Blocklist = field(default_factory=Blocklist)
-    """Files that are not stored, whoever shows them."""
 
 
 @dataclass(slots=True)
@@ -201,6 +187,9 @@ class HostCrawl:
 
     async def _permitted(self, url: str, kind: str) -> bool:
         """Whether the URL may be requested; if not, its outcome is noted."""
+        if self._limits.withdrawn.has_url(url):
+            self._found.note(Outcome(url, kind, "taken_down"))
+            return False
         robots = await self._robots.of(url)
         if robots.failure:
             self._found.note(Outcome(url, kind, robots.failure))
@@ -389,8 +378,8 @@ class HostCrawl:
         known = not answer.body  # by its digest, from a crawl that has looked at the bytes
         kind = answer.content_type if known else image_type(answer.body[:1024], answer.media_type)
         reason: str = refused or ("ok" if kind else "wrong_content_type")
-        if self._limits.blocked.sha256 and self._limits.blocked.has(self._asker.digest(answer)):
-            reason = "blocklisted"
+        if self._limits.bars_files:
+            reason = self._limits.barred(self._asker.digest(answer)) or reason
         if reason != "ok" or kind is None:
             # What may not be used, or is no image, is not kept at all.
             answer = replace(answer, reason=reason, body=b"")

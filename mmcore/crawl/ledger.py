@@ -27,6 +27,7 @@ _ADVICE = {
     "timeout": "the host is too slow: raise crawl.timeout_seconds",
     "wrong_content_type": "it is not an HTML page",
     "redirect_loop": "it only redirects in a circle",
+    "taken_down": "it is on the takedown list: leave it out of the recipe's sources",
 }
 
 

@@ -12,8 +12,9 @@ from mmcore.crawl.asking import Asker
 from mmcore.crawl.fetch import Fetcher, FetchLimits
 from mmcore.crawl.findings import Findings
 from mmcore.crawl.gate import Gate, Politeness
-from mmcore.crawl.host import HostCrawl, HostLimits
+from mmcore.crawl.host import HostCrawl
 from mmcore.crawl.journal import Journal
+from mmcore.crawl.limits import HostLimits
 from mmcore.crawl.memory import Archive, Memory
 from mmcore.crawl.robots import RobotsFile
 from mmcore.crawl.spill import Spill

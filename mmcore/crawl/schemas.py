@@ -29,6 +29,8 @@ REASONS = (
     "host_parked",
     "missing_file",
     "bad_record",
+    "blocklisted",
+    "taken_down",
 )
 
 # Asked for and answered, perhaps, and not taken: the site, the page or the licence says so.

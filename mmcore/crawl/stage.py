@@ -9,6 +9,7 @@ next wave. When nothing is left, references are joined with the images that were
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,9 +26,9 @@ from mmcore.crawl.copies import copies
 from mmcore.crawl.fetch import FetchLimits
 from mmcore.crawl.gate import Politeness
 from mmcore.crawl.given import run_folders, run_tars, run_warcs
-from mmcore.crawl.host import HostLimits
 from mmcore.crawl.journal import journal_folder
 from mmcore.crawl.ledger import Ledger
+from mmcore.crawl.limits import HostLimits
 from mmcore.crawl.list_crawl import run_list
 from mmcore.crawl.live import Settings
 from mmcore.crawl.memory import Archive
@@ -50,15 +51,17 @@ from mmcore.crawl.unit import (
     write_outcomes,
 )
 from mmcore.crawl.url_list import UrlsSource
-from mmcore.crawl.urls import host_name, host_of
+from mmcore.crawl.urls import host_name, host_of, resolve_or_none
 from mmcore.crawl.warc import WarcSource
 from mmcore.crawl.webdataset import WebdatasetSource
 from mmcore.crawl.work import ImageLead, PageLead, Scope
 from mmcore.errors import UserError
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
+from mmcore.withdrawn import Withdrawn
 
 PRODUCT = "mmcorebot"
 """The name robots.txt and X-Robots-Tag may address the crawler by."""
+_NOTHING = Withdrawn()
 
 
 class Config(BaseModel):
@@ -108,13 +111,15 @@ def run(
     sources: Sequence[Source],
     retry_failed: bool = False,
     blocklist: str | None = None,
+    withdrawn: Withdrawn = _NOTHING,
 ) -> Dataset:
     """Crawl the sources for `day` and commit `references`, `raw`, `outcomes`, then `crawled`.
 
     Always asks the sources again, with the validators of the last answers: whether a site has
     changed is what a crawl finds out. An unchanged site gives the same digests. A crawl of the day
     that was killed is continued. retry_failed: ask only for what failed in the day's last crawl.
-    blocklist: file of hashes of images that are not stored (mmcore.blocklist).
+    blocklist: file of hashes of images that are not stored (mmcore.blocklist). withdrawn: what was
+    taken down: not asked for, not stored.
     Raises UserError where no source could be read at all.
     """
     record = _recorded(config, sources)
@@ -129,7 +134,7 @@ def run(
     ledger = Ledger()
     sites = [source for source in sources if isinstance(source, SiteSource)]
     lists = [source for source in sources if isinstance(source, UrlsSource)]
-    settings = _settings(config, sites, lists, read_blocklist(blocklist))
+    settings = _settings(config, sites, lists, read_blocklist(blocklist), _requested(withdrawn))
     folders = [source for source in sources if isinstance(source, FolderSource)]
     tars = [source for source in sources if isinstance(source, WebdatasetSource)]
     # What is at hand comes first: a wrong path is said before a crawl of hours.
@@ -224,7 +229,11 @@ def _scope(site: SiteSource) -> Scope:
 
 
 def _settings(
-    config: Config, sites: list[SiteSource], lists: list[UrlsSource], blocked: Blocklist
+    config: Config,
+    sites: list[SiteSource],
+    lists: list[UrlsSource],
+    blocked: Blocklist,
+    withdrawn: Withdrawn,
 ) -> Settings:
     contact = f" (+{config.contact})" if config.contact else ""
     return Settings(
@@ -238,6 +247,7 @@ def _settings(
             int(config.max_image_mb * 2**20),
             config.consent,
             blocked,
+            withdrawn,
         ),
         politeness=Politeness(
             config.requests_per_second,
@@ -252,6 +262,12 @@ def _settings(
         rows_per_part=config.rows_per_part,
         part_bytes=int(config.part_mb * 2**20),
     )
+
+
+def _requested(withdrawn: Withdrawn) -> Withdrawn:
+    """The list with each URL also as the crawl would request it: as it was typed it may differ."""
+    resolved = (resolve_or_none("", url) for url in withdrawn.urls)
+    return replace(withdrawn, urls=withdrawn.urls.union(url for url in resolved if url))
 
 
 def _check_sources(sites: list[SiteSource], ledger: Ledger, any_other: bool) -> None:

@@ -26,7 +26,7 @@ from mmcore.crawl.consent import header_directives
 from mmcore.crawl.extract import extract_page
 from mmcore.crawl.fetch import media_type
 from mmcore.crawl.findings import Findings, Stored
-from mmcore.crawl.host import HostLimits
+from mmcore.crawl.limits import HostLimits
 from mmcore.crawl.outcomes import Outcome
 from mmcore.crawl.sniff import image_type, looks_like_html
 from mmcore.crawl.spill import Spill
@@ -125,6 +125,8 @@ class _Reader:
         self._source, self._found, self._spill, self._limits = source, found, spill, limits
         self._wanted: dict[str, str] = {}
         """Images that pages show -> the first page, by URL."""
+        self._withdrawn: set[str] = set()
+        """Images that a page shows which was taken down."""
 
     def take(self, record: Any) -> None:
         """One response record."""
@@ -138,6 +140,10 @@ class _Reader:
         outcome = Outcome(url, "page", "ok", status, content_type=declared or None, fetched_at=seen)
         if declared.startswith("image/"):
             outcome = replace(outcome, kind="image")
+        listed = self._limits.withdrawn.has_url(url)
+        if listed and (outcome.kind == "image" or status not in (200, 203)):
+            self._found.note(replace(outcome, reason="taken_down"))
+            return
         if status not in (200, 203):
             target = resolve_or_none(url, headers.get_header("Location"))
             redirected = 300 <= status < 400 and target is not None
@@ -173,6 +179,10 @@ class _Reader:
         text, codec = decode_page(body, headers.get_header("Content-Type") or "")
         page = extract_page(text, url, codec, headers.get_header("Content-Language"), agent)
         said = tuple(v for name, v in headers.headers if name.lower() == "x-robots-tag")
+        if self._limits.withdrawn.has_url(url):
+            self._withdrawn |= {reference.image_url for reference in page.references}
+            self._found.note(replace(outcome, reason="taken_down"))
+            return
         tdm = combined(page.tdm, _tdm(headers, url))
         refused = policy.refusal(page.directives | header_directives(said, agent), tdm)
         self._found.note(replace(outcome, reason=refused or "ok", bytes=len(body)))
@@ -203,8 +213,8 @@ class _Reader:
             self._found.note(replace(outcome, reason=reason))
             return
         sha = hashlib.sha256(body).hexdigest()
-        if self._limits.blocked.has(sha):
-            self._found.note(replace(outcome, reason="blocklisted"))
+        if barred := self._limits.barred(sha):
+            self._found.note(replace(outcome, reason=barred))
             return
         self._found.note(replace(outcome, bytes=len(body), content_type=kind, sha256=sha))
         if sha not in self._found.bodies:
@@ -213,7 +223,11 @@ class _Reader:
         self._found.images[url] = Stored(sha, kind, "archive", header, seen, tdm)
 
     def finish(self) -> None:
-        """Ask for, or put on record, the images that the archive does not have."""
+        """Ask for, or put on record, the images that the archive does not have; drop those of
+        pages that were taken down, wherever else they are shown."""
+        for image in sorted(self._withdrawn):
+            self._found.images.pop(image, None)
+            self._found.note(Outcome(image, "image", "taken_down"))
         for image, page in sorted(self._wanted.items()):
             if ("image", image) in self._found.outcomes:
                 continue

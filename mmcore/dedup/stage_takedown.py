@@ -11,6 +11,9 @@ import pyarrow.compute as pc
 from mmcore.dedup.takedown import NAME, TAKEDOWN, kind_of, shown_at
 from mmcore.lake import Dataset, Lake
 
+_FOUND = ("sha256", "cluster", "pixels", "phash")
+_NOT_SEEN = pa.table({name: pa.nulls(1, TAKEDOWN.field(name).type) for name in _FOUND})
+
 
 @dataclass(frozen=True)
 class TakenDown:
@@ -35,24 +38,19 @@ def take_down(lake: Lake, target: str, reason: str, day: str) -> TakenDown:
     members, kept_on = _members(lake, keys)
     facts = _facts(lake, members["sha256"].combine_chunks())
     rows = members.join(facts, "sha256").sort_by("sha256")
-    unknown = rows.num_rows == 0
-    shown = [target] if kind == "sha256" and unknown else rows["sha256"].to_pylist() or [None]
-    n = len(shown)
+    listed = rows if rows.num_rows else _NOT_SEEN
+    n = listed.num_rows
     new = pa.table(
         {
             "target": pa.array([target] * n),
             "kind": pa.array([kind] * n),
             "reason": pa.array([reason] * n),
             "day": pa.array([day] * n),
-            "sha256": pa.array(shown, pa.string()),
-            **{
-                name: pa.nulls(n, TAKEDOWN.field(name).type) if unknown else rows[name]
-                for name in ("cluster", "pixels", "phash")
-            },
+            **{name: listed[name] for name in _FOUND},
         }
     ).cast(TAKEDOWN)
-    clusters = [] if unknown else sorted(set(rows["cluster"].to_pylist()))
-    return TakenDown(_append(lake, new), [key for key in shown if key], clusters, kept_on)
+    clusters = sorted(pc.unique(rows["cluster"].drop_null()).to_pylist())
+    return TakenDown(_append(lake, new), rows["sha256"].to_pylist(), clusters, kept_on)
 
 
 def _append(lake: Lake, new: pa.Table) -> Dataset:
@@ -74,22 +72,25 @@ def _at(lake: Lake, url: str) -> pa.Array:
 
 
 def _members(lake: Lake, keys: pa.Array) -> tuple[pa.Table, list[str]]:
-    """`sha256, cluster` of all images in the clusters of some images, and days that keep one."""
+    """`sha256, cluster` of some images and of all in their clusters, and days that keep one.
+
+    The cluster is null of an image that no day's dedup has seen.
+    """
     columns = ["sha256", "cluster", "kept"]
     names = pa.array([], pa.string())
     for _, dataset in _days(lake, "deduplicated"):
         for part in dataset.iter_parts(columns):
             here = part.filter(pc.is_in(part["sha256"], keys))["cluster"].combine_chunks()
             names = pc.unique(pa.concat_arrays([names, here.cast(pa.string())]))
-    found, kept_on = [], set()
+    unseen = pa.table([keys, pa.nulls(len(keys), pa.string())], names=["sha256", "cluster"])
+    found, kept_on = [unseen], set()
     for day, dataset in _days(lake, "deduplicated"):
         for part in dataset.iter_parts(columns):
             here = part.filter(pc.is_in(part["cluster"], names))
             found.append(here.select(["sha256", "cluster"]))
             if pc.any(here["kept"]).as_py():
                 kept_on.add(day)
-    empty = pa.schema([("sha256", pa.string()), ("cluster", pa.string())]).empty_table()
-    rows = pa.concat_tables([empty, *found]).group_by(["sha256"]).aggregate([("cluster", "min")])
+    rows = pa.concat_tables(found).group_by(["sha256"]).aggregate([("cluster", "min")])
     return rows.rename_columns(["sha256", "cluster"]), sorted(kept_on)
 
 

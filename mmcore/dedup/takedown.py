@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from mmcore.dedup.hashing import Hashes, short_digests
 from mmcore.dedup.images import Images
 from mmcore.errors import UserError
+from mmcore.withdrawn import Withdrawn
 
 NAME = "takedown"
 TAKEDOWN = pa.schema(
@@ -48,6 +49,13 @@ def kind_of(target: str) -> Kind:
         f"{target!r} is neither a URL nor a sha256: give the URL of an image or of a page as it "
         "was crawled, or the 64 hex digits of an image's key."
     )
+
+
+def withdrawn(listed: pa.Table) -> Withdrawn:
+    """What a crawl must not ask for or store, of a takedown list (TAKEDOWN)."""
+    urls = listed.filter(pc.equal(listed["kind"], "url"))["target"].to_pylist()
+    keys = listed.filter(pc.is_valid(listed["sha256"]))["sha256"].to_pylist()
+    return Withdrawn(frozenset(urls), frozenset(keys))
 
 
 def shown_at(parts: Iterable[pa.Table], urls: pa.Array) -> pa.Array:

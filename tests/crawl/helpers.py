@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from mmcore.crawl.fetch import FetchLimits
 from mmcore.crawl.gate import Politeness
-from mmcore.crawl.host import HostLimits
+from mmcore.crawl.limits import HostLimits
 from mmcore.crawl.live import Settings
 from mmcore.crawl.unit import Unit, UnitResult, Writers, crawl_unit
 from mmcore.crawl.urls import host_of

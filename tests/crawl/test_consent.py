@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mmcore.crawl.consent import ConsentPolicy, header_directives
-from mmcore.crawl.host import HostLimits
+from mmcore.crawl.limits import HostLimits
 from mmcore.crawl.sitemaps import parse_sitemap
 from mmcore.crawl.sources import SiteSource
 from mmcore.crawl.stage import Config, run

@@ -12,7 +12,7 @@ import pytest
 
 from mmcore.crawl.address import PinnedResolver
 from mmcore.crawl.fetch import Fetcher, FetchLimits
-from mmcore.crawl.host import HostLimits
+from mmcore.crawl.limits import HostLimits
 from mmcore.lake import Lake
 from tests.crawl.helpers import SITE_FILES, crawl
 from tests.crawl.site import LocalSite, Reply, moved, picture, png

@@ -9,7 +9,7 @@ import pytest
 
 from mmcore.crawl.fetch import FetchLimits
 from mmcore.crawl.gate import Politeness
-from mmcore.crawl.host import HostLimits
+from mmcore.crawl.limits import HostLimits
 from mmcore.crawl.unit import Unit, crawl_unit
 from mmcore.crawl.urls import host_of
 from mmcore.crawl.work import HostJob
