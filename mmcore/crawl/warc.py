@@ -223,8 +223,13 @@ class _Reader:
         self._found.images[url] = Stored(sha, kind, "archive", header, seen, tdm)
 
     def finish(self) -> None:
-        """Ask for, or put on record, the images that the archive does not have; drop those of
-        pages that were taken down, wherever else they are shown."""
+        """Ask for, or put on record, the images that the archive does not have; drop those that
+        are shown only where they must not be taken from, and those of pages that were taken down,
+        wherever else they are shown."""
+        for image, reason in sorted(self._found.withheld.items()):
+            if image not in self._wanted and self._found.images.pop(image, None) is not None:
+                outcome = self._found.outcomes["image", image]
+                self._found.note(replace(outcome, reason=reason, sha256=None, bytes=0))
         for image in sorted(self._withdrawn):
             self._found.images.pop(image, None)
             self._found.note(Outcome(image, "image", "taken_down"))

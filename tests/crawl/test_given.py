@@ -141,6 +141,8 @@ def test_pages_of_an_archive_get_its_images_and_the_missing_are_fetched(
         found = outcomes(lake)
         assert found[site.url("/far.png")]["reason"] == "private_address"
         assert found["http://old.example/no"]["reason"] == "noai"
+        assert found["http://old.example/hid.png"]["reason"] == "noai", "only that page shows it"
+        assert lake.dataset("raw", DAY).rows == 1
         assert found["http://old.example/moved"]["reason"] == "redirected"
         assert found["http://old.example/dead"]["reason"] == "http_error"
         consent = json.loads(crawled.read().to_pylist()[0]["consent"])
