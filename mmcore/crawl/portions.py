@@ -28,17 +28,19 @@ class Portions:
         self._journal = journal
         self.interrupted = frozenset(journal.segments())
         """Segments of the run that was killed: this run's own hold nothing a portion asks again."""
-        self._hashes = _hashes(answered_images(journal, self.interrupted).to_pylist())
+        self._runs = [_hashes(answered_images(journal, self.interrupted).to_pylist())]
+        """Sorted, each more than twice the next: few to search, and no hash is merged often."""
 
     def add(self, urls: Iterable[str]) -> None:
         """Note the images that a portion was answered for; its journal must be durable."""
-        self._hashes = np.union1d(self._hashes, _hashes(urls))
+        self._runs.append(_hashes(urls))
+        while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
+            self._runs[-2:] = [np.union1d(self._runs[-2], self._runs[-1])]
 
     def recall(self, url: str, spill: Spill) -> Kept | None:
         """The answer about an image of another portion; None where it was not asked for."""
         code = np.uint64(_hash(url))
-        place = np.searchsorted(self._hashes, code)
-        if place == len(self._hashes) or self._hashes[place] != code:
+        if not any(_holds(run, code) for run in self._runs):
             return None
         wanted = pa.array([url], pa.string())
         return read_journal(self._journal, [host_of(url)], spill, wanted).get(("image", url))
@@ -47,6 +49,11 @@ class Portions:
 def _hashes(urls: Iterable[str]) -> npt.NDArray[np.uint64]:
     """Sorted 64-bit hashes; a microsecond each, where asking for an image takes hundreds."""
     return np.unique(np.fromiter(map(_hash, urls), np.uint64))
+
+
+def _holds(run: npt.NDArray[np.uint64], code: np.uint64) -> bool:
+    place = np.searchsorted(run, code)
+    return bool(place < len(run) and run[place] == code)
 
 
 def _hash(url: str) -> int:
