@@ -31,6 +31,7 @@ WEIGHTS, CONFIG, LABELS, TOKENIZER = (
     "labels.json",
     "tokenizer.json",
 )
+_TRAINING_ONLY = "training_only."  # the model's values that no prediction reads
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ def artifact_files(
     weights: dict[str, torch.Tensor], config: ModelConfig, labels: Labels, tokenizer: TextTokenizer
 ) -> dict[str, bytes]:
     """File names and bytes of an artifact; equal inputs give equal bytes."""
-    tensors = {name: weights[name].detach().cpu().contiguous() for name in sorted(weights)}
+    names = [name for name in sorted(weights) if not name.startswith(_TRAINING_ONLY)]
+    tensors = {name: weights[name].detach().cpu().contiguous() for name in names}
     return {
         WEIGHTS: save(tensors, metadata={"format": "pt"}),
         CONFIG: _json(config.model_dump(mode="json")),

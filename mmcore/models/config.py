@@ -20,10 +20,11 @@ class _Record(BaseModel):
 
 class ImageEncoderConfig(_Record):
     """``cnn``: one residual stage per entry of widths/depths, each at half the resolution of the
-    one before; ``plain``: convolutions with batch norm, the first two stages at half the resolution
-    of the one before; ``vit``: widths[-1], depths[-1] and heads of a plain vision transformer."""
+    one before; ``convnext``: the same with depthwise convolutions; ``plain``: convolutions with
+    batch norm, the first two stages at half the resolution of the one before; ``vit``: widths[-1],
+    depths[-1] and heads of a plain vision transformer."""
 
-    kind: Literal["cnn", "plain", "vit"] = "cnn"
+    kind: Literal["cnn", "convnext", "plain", "vit"] = "cnn"
     size: int = Field(64, ge=16, le=1024, description="height and width of the input in pixels")
     patch: int = Field(4, ge=2, le=32, description="stride of the stem; plain has none")
     widths: tuple[int, ...] = (64, 128)
@@ -45,7 +46,7 @@ class ImageEncoderConfig(_Record):
         """Pixels between neighbouring output tokens."""
         if self.kind == "plain":
             return 2 ** min(2, len(self.widths)) * 2  # two strided stages, then a pooling
-        return self.patch * (2 ** (len(self.widths) - 1) if self.kind == "cnn" else 1)
+        return self.patch * (1 if self.kind == "vit" else 2 ** (len(self.widths) - 1))
 
     @property
     def grid(self) -> int:
@@ -54,9 +55,9 @@ class ImageEncoderConfig(_Record):
 
 
 class TextEncoderConfig(_Record):
-    """``transformer`` or bidirectional ``gru`` over at most ``max_tokens`` tokens."""
+    """``transformer``, or bidirectional ``gru`` or ``lstm``, over at most ``max_tokens`` tokens."""
 
-    kind: Literal["transformer", "gru"] = "transformer"
+    kind: Literal["transformer", "gru", "lstm"] = "transformer"
     depth: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
     max_tokens: int = Field(40, ge=4, le=1024)

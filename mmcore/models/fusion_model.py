@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcore.models.alignment import Alignment
-from mmcore.models.config import PAD, ModelConfig
+from mmcore.models.config import BOS, PAD, ModelConfig
+from mmcore.models.decoding import Search, decode
 from mmcore.models.fusion import build_fusion
 from mmcore.models.heads import (
     CaptionDecoder,
@@ -23,7 +24,8 @@ from mmcore.models.heads import (
 )
 from mmcore.models.image_encoder import build_image_encoder
 from mmcore.models.labels import SENTIMENTS
-from mmcore.models.layers import Encoded, init_weights, learned
+from mmcore.models.layers import Encoded, full_precision, init_weights, learned
+from mmcore.models.prompts import MAX_ANSWER, question_prompts
 from mmcore.models.text_encoder import build_text_encoder
 
 MODALITIES = ("image", "text")
@@ -81,6 +83,8 @@ class FusionModel(nn.Module):
         )
         self.reconstruction = ReconstructionHead(width, config.reconstruction_size)
         self.apply(init_weights)
+        # values that only the losses of a training need; it fills them in, artifacts lack them
+        self.training_only = nn.ParameterDict()
 
     def encode_image(self, pixels: Tensor) -> Encoded:
         """Normalised pixels [B, 3, S, S] -> Encoded with (S / stride)^2 tokens."""
@@ -96,7 +100,7 @@ class FusionModel(nn.Module):
 
         Only a training signal: it reaches the image encoder on the shortest way there is.
         """
-        return self.local_tagging(image.tokens.amax(dim=1)).float()
+        return full_precision(self.local_tagging(image.tokens.amax(dim=1)))
 
     def missing(self, modality: str, batch: int) -> Encoded:
         """What stands for a modality that is not there: one learned token."""
@@ -134,9 +138,34 @@ class FusionModel(nn.Module):
         """Teacher forcing: ids [B, T] -> float logits of the following token [B, T, V]."""
         return self.captioning(ids, language, image, self.token_embedding.weight)
 
-    def write_captions(self, language: Tensor, image: Encoded) -> Tensor:
-        """Greedy captions -> ids [B, L], PAD at the end."""
-        return self.captioning.greedy(language, image, self.token_embedding.weight)
+    def write_captions(
+        self, language: Tensor, image: Encoded, search: Search | None = None
+    ) -> Tensor:
+        """Captions of ``search``'s kind (greedy) -> ids [B, L], PAD at the end."""
+        start = torch.full((len(language), 1), BOS, device=language.device)
+        return self.write(start, language, image, search)
+
+    def write_answers(
+        self, questions: Tensor, image: Encoded, search: Search | None = None
+    ) -> Tensor:
+        """Answers in the decoder's own words to questions [B, T] (BOS ... EOS, PAD behind), each
+        about its image -> ids [B, <= MAX_ANSWER], PAD at the end."""
+        prompts = question_prompts(questions, self.config.text.max_tokens - MAX_ANSWER)
+        language = torch.zeros(len(prompts), dtype=torch.long, device=prompts.device)
+        return self.write(prompts, language, image, search, MAX_ANSWER)
+
+    def write(
+        self,
+        prompts: Tensor,
+        language: Tensor,
+        context: Encoded,
+        search: Search | None = None,
+        most: int | None = None,
+    ) -> Tensor:
+        """What the decoder writes after prompts [B, P] about the context, of any modality, in at
+        most ``most`` tokens -> ids [B, L], PAD at the end."""
+        table = self.token_embedding.weight
+        return decode(self.captioning, table, context, prompts, language, search or Search(), most)
 
     def reconstruction_target(self, pixels: Tensor) -> Tensor:
         """Normalised pixels -> the small picture that the image loss compares with."""

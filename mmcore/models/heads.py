@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcore.models.config import BOS, EOS, PAD
-from mmcore.models.layers import Encoded, Mlp, TransformerBlock, learned
+from mmcore.models.layers import Encoded, Mlp, TransformerBlock, full_precision, learned
 
 MAX_SCALE = 100.0
 
@@ -27,7 +26,7 @@ class RetrievalHead(nn.Module):
 
     def forward(self, pooled: Tensor, modality: str) -> Tensor:
         """[B, D] -> float32 [B, E] of length 1."""
-        return F.normalize(self.project[modality](pooled).float(), dim=-1)
+        return F.normalize(full_precision(self.project[modality](pooled)), dim=-1)
 
     @property
     def scale(self) -> Tensor:
@@ -43,7 +42,7 @@ class ClassificationHead(nn.Module):
         self.mlp = Mlp(width, ratio=2, out=classes)
 
     def forward(self, fused: Tensor) -> Tensor:
-        return self.mlp(fused).float()
+        return full_precision(self.mlp(fused))
 
 
 class ReconstructionHead(nn.Module):
@@ -55,7 +54,7 @@ class ReconstructionHead(nn.Module):
         self.linear = nn.Linear(width, 3 * size * size)
 
     def forward(self, pooled: Tensor) -> Tensor:
-        return self.linear(pooled).float().unflatten(-1, (3, self.size, self.size))
+        return full_precision(self.linear(pooled)).unflatten(-1, (3, self.size, self.size))
 
 
 class CaptionDecoder(nn.Module):
@@ -81,27 +80,17 @@ class CaptionDecoder(nn.Module):
         """ids [B, T] starting with BOS, language [B], table [V, D] -> logits [B, T, V]."""
         return F.linear(self.states(ids, language, context, table), table)
 
-    def states(self, ids: Tensor, language: Tensor, context: Encoded, table: Tensor) -> Tensor:
-        """As forward, before the output weights: [B, T, D]."""
+    def states(
+        self,
+        ids: Tensor,
+        language: Tensor,
+        context: Encoded,
+        table: Tensor,
+        index: Tensor | None = None,
+    ) -> Tensor:
+        """As forward, before the output weights: [B, T, D]. index [B]: each row's context row."""
         x = F.embedding(ids, table) + self.position[: ids.shape[1]]
         x = torch.cat([x[:, :1] + self.language(language)[:, None], x[:, 1:]], dim=1)
         for block in self.blocks:
-            x = block(x, causal=True, context=context.tokens, context_mask=context.mask)
+            x = block(x, None, True, context.tokens, context.mask, index)
         return self.norm(x)
-
-    @torch.inference_mode()
-    def greedy(self, language: Tensor, context: Encoded, table: Tensor) -> Tensor:
-        """The likeliest token at every step -> ids [B, <= max_tokens], PAD after EOS, no BOS."""
-        batch = len(language)
-        ids = torch.full((batch, 1), BOS, dtype=torch.long, device=language.device)
-        done = torch.zeros(batch, dtype=torch.bool, device=language.device)
-        for _ in range(self.max_tokens - 1):
-            last = self.states(ids, language, context, table)[:, -1]
-            scores = F.linear(last, table).float()
-            scores[:, [PAD, BOS]] = -torch.inf
-            following = scores.argmax(dim=-1).masked_fill(done, PAD)
-            done |= following == EOS
-            ids = torch.cat([ids, following[:, None]], dim=1)
-            if bool(done.all()):
-                break
-        return ids[:, 1:].masked_fill(ids[:, 1:] == EOS, PAD)

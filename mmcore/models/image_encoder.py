@@ -1,7 +1,8 @@
 """Image encoders: pixels [B, 3, S, S] -> tokens [B, G*G, W], G = size / total stride.
 
 ``cnn`` is a residual network with layer norm (after ConvNeXt, arXiv:2201.03545, with dense 3x3
-convolutions, which are the faster choice on a CPU); ``plain`` is a stack of 3x3 convolutions with
+convolutions, which are the faster choice on a CPU); ``convnext`` has ConvNeXt's own blocks;
+``plain`` is a stack of 3x3 convolutions with
 batch norm (after VGG, arXiv:1409.1556, and arXiv:1502.03167); ``vit`` after arXiv:2010.11929.
 """
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcore.models.config import ImageEncoderConfig
-from mmcore.models.layers import TransformerBlock, learned
+from mmcore.models.layers import Mlp, TransformerBlock, learned
 
 
 class Coordinates(nn.Module):
@@ -71,6 +72,23 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(y)
 
 
+class ConvNextBlock(nn.Module):
+    """Depthwise 7x7 convolution, norm and two pointwise layers, scaled and added to the input;
+    [B, C, H, W] -> same. Half the weights of a dense block of the same width.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width)
+        self.mlp = Mlp(width)
+        self.scale = nn.Parameter(torch.full((width,), 0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        return x + (self.scale * self.mlp(y)).permute(0, 3, 1, 2)
+
+
 class Downsample(nn.Module):
     """norm and a strided convolution: half the resolution, another width."""
 
@@ -90,10 +108,11 @@ class CnnEncoder(nn.Module):
         super().__init__()
         self.stem = CoordinateStem(config.widths[0], config.patch, config.size)
         stages: list[nn.Module] = []
+        block = ConvNextBlock if config.kind == "convnext" else ResidualBlock
         for number, (width, depth) in enumerate(zip(config.widths, config.depths, strict=True)):
             if number:
                 stages.append(Downsample(config.widths[number - 1], width))
-            stages.extend(ResidualBlock(width) for _ in range(depth))
+            stages.extend(block(width) for _ in range(depth))
         self.stages = nn.Sequential(*stages)
         self.position = learned(config.grid**2, config.widths[-1])
         self.norm = nn.LayerNorm(config.widths[-1])
@@ -175,4 +194,4 @@ def build_image_encoder(config: ImageEncoderConfig, dropout: float) -> nn.Module
     """The encoder that ``config.kind`` names; its output width is ``config.widths[-1]``."""
     if config.kind == "vit":
         return VitEncoder(config, dropout)
-    return CnnEncoder(config) if config.kind == "cnn" else PlainEncoder(config)
+    return PlainEncoder(config) if config.kind == "plain" else CnnEncoder(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,11 @@ def masked_mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
         return tokens.mean(dim=1)
     weight = mask.to(tokens.dtype).unsqueeze(-1)
     return (tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """At least float32: what mixed precision may round before, but not after."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class Mlp(nn.Module):
@@ -101,6 +107,20 @@ class CrossAttention(nn.Module):
         return self.out(_attend(_heads(self.query(x), self.heads), k, v, mask))
 
 
+@dataclass
+class BlockCache:
+    """Keys and values that one decoder block has computed already.
+
+    keys, values: [R, H, T, d] of R rows' tokens, of which the first places are filled;
+    context_keys, context_values: [B, H, N, d]; each context belongs to R / B neighbouring rows.
+    """
+
+    keys: Tensor
+    values: Tensor
+    context_keys: Tensor
+    context_values: Tensor
+
+
 class TransformerBlock(nn.Module):
     """Pre-norm block: self-attention, optional cross-attention, MLP."""
 
@@ -129,6 +149,39 @@ class TransformerBlock(nn.Module):
             crossed = self.cross(self.norm_cross(x), context, context_mask, index)
             x = x + self.dropout(crossed)
         return x + self.dropout(self.mlp(self.norm2(x)))
+
+    def cache(self, rows: int, places: int, context: Tensor) -> BlockCache:
+        """An empty cache for ``rows`` texts of at most ``places`` tokens about context [B, N, D].
+
+        Only for a block with cross-attention.
+        """
+        heads = self.attention.heads
+        shape = (rows, heads, places, context.shape[-1] // heads)
+        assert self.cross is not None
+        k, v = (_heads(part, heads) for part in self.cross.key_value(context).chunk(2, dim=-1))
+        return BlockCache(context.new_empty(shape), context.new_empty(shape), k, v)
+
+    def step(
+        self, x: Tensor, cache: BlockCache, first: int, visible: Tensor, context_mask: Tensor | None
+    ) -> Tensor:
+        """The block on the next T tokens only: x [R, T, D] at places first..first+T-1 -> same.
+
+        visible: bool [R, first + T], which places hold tokens; T is 1, or ``first`` is 0.
+        """
+        attention, last = self.attention, first + x.shape[1]
+        q, k, v = (
+            _heads(part, attention.heads) for part in attention.qkv(self.norm1(x)).chunk(3, dim=-1)
+        )
+        cache.keys[:, :, first:last], cache.values[:, :, first:last] = k, v
+        keys, values = cache.keys[:, :, :last], cache.values[:, :, :last]
+        x = x + attention.out(_attend(q, keys, values, visible, causal=first == 0))
+        assert self.cross is not None and self.norm_cross is not None
+        # the rows of one context are queries of one attention: its keys are never copied
+        grouped = self.norm_cross(x).reshape(len(cache.context_keys), -1, x.shape[-1])
+        q = _heads(self.cross.query(grouped), self.cross.heads)
+        seen = _attend(q, cache.context_keys, cache.context_values, context_mask)
+        x = x + self.cross.out(seen).view_as(x)
+        return x + self.mlp(self.norm2(x))
 
 
 def init_weights(module: nn.Module) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmcore.errors import UserError
 from mmcore.models.artifact import Artifact
+from mmcore.models.decoding import Search
 from mmcore.models.fusion_model import FusionModel, normalise_pixels
 from mmcore.models.images import decode_images
 from mmcore.models.labels import Labels
@@ -68,14 +69,17 @@ class Predictor:
         return scores[:, 0]
 
     @torch.inference_mode()
-    def caption(self, images: Images, language: str | None = None) -> list[str]:
-        """A caption for each picture, in ``language`` (default: the commonest of training)."""
+    def caption(
+        self, images: Images, language: str | None = None, search: Search | None = None
+    ) -> list[str]:
+        """A caption for each picture, in ``language`` (default: the commonest of training); greedy
+        unless ``search`` says otherwise."""
         number = self._language(language)
         texts: list[str] = []
         for chunk in self._chunks(images):
             encoded = self._image(chunk)
             asked = torch.full((len(encoded.pooled),), number, device=self.device)
-            ids = self._model.write_captions(asked, encoded)
+            ids = self._model.write_captions(asked, encoded, search)
             texts.extend(self._tokenizer.decode(ids.tolist()))
         return texts
 
@@ -93,6 +97,22 @@ class Predictor:
         return [
             (self.labels.answers[b], float(p[b])) for b, p in zip(best, probabilities, strict=True)
         ]
+
+    @torch.inference_mode()
+    def write_answers(
+        self, images: Images | None, questions: Sequence[str], search: Search | None = None
+    ) -> list[str]:
+        """An answer to each question in the decoder's own words, unlike ``answer``, which chooses
+        from a list; for models trained with loss_weights.generative_vqa."""
+        texts: list[str] = []
+        for start, stop in self._ranges(images, questions):
+            ids = self._tokenizer.encode(questions[start:stop], self._model.config.text.max_tokens)
+            image = self._image_rows(images, start, stop)
+            asked = torch.from_numpy(ids).to(self.device)
+            texts.extend(
+                self._tokenizer.decode(self._model.write_answers(asked, image, search).tolist())
+            )
+        return texts
 
     @torch.inference_mode()
     def tags(
@@ -116,20 +136,31 @@ class Predictor:
         head: Callable[[Tensor], Tensor],
     ) -> NDArray[np.float32]:
         """``head`` on the fused vectors of row-wise pairs, either of which may be missing."""
+        rows = []
+        for start, stop in self._ranges(images, texts):
+            image = self._image_rows(images, start, stop)
+            if texts is None:
+                text = self._missing("text", stop - start)
+            else:
+                text = self._text(texts[start:stop])
+            rows.append(head(self._model.fuse(text, image)))
+        probe = self._model.fuse(self._missing("text", 1), self._missing("image", 1))
+        return self._stack(rows, head(probe).shape[-1])
+
+    def _ranges(self, images: Images | None, texts: Sequence[str] | None) -> list[tuple[int, int]]:
+        """First row and end of each chunk of row-wise pairs; UserError where they are no pairs."""
         if images is None and texts is None:
             raise UserError("Give images, texts or both.")
         count = len(images) if images is not None else len(texts or ())
         if images is not None and texts is not None and len(images) != len(texts):
             raise UserError(f"There are {len(images)} images but {len(texts)} texts; pair them.")
-        rows = []
-        for start in range(0, count, self.batch_size):
-            part = slice(start, min(start + self.batch_size, count))
-            size = part.stop - part.start
-            image = self._missing("image", size) if images is None else self._image(images[part])
-            text = self._missing("text", size) if texts is None else self._text(texts[part])
-            rows.append(head(self._model.fuse(text, image)))
-        probe = self._model.fuse(self._missing("text", 1), self._missing("image", 1))
-        return self._stack(rows, head(probe).shape[-1])
+        starts = range(0, count, self.batch_size)
+        return [(start, min(start + self.batch_size, count)) for start in starts]
+
+    def _image_rows(self, images: Images | None, start: int, stop: int) -> Encoded:
+        if images is None:
+            return self._missing("image", stop - start)
+        return self._image(images[start:stop])
 
     def _missing(self, modality: str, size: int) -> Encoded:
         return self._model.missing(modality, size)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmcore.models.config import TextEncoderConfig
-from mmcore.models.layers import TransformerBlock, learned
+from mmcore.models.layers import TransformerBlock, full_precision, learned
 
 
 class TransformerTextEncoder(nn.Module):
@@ -29,28 +29,34 @@ class TransformerTextEncoder(nn.Module):
         return self.norm(x)
 
 
-class GruTextEncoder(nn.Module):
-    """A bidirectional GRU whose two directions are half as wide as the model."""
+class RecurrentTextEncoder(nn.Module):
+    """A bidirectional GRU or LSTM whose two directions are half as wide as the model."""
 
     def __init__(self, config: TextEncoderConfig, width: int, dropout: float) -> None:
         super().__init__()
+        layer = nn.GRU if config.kind == "gru" else nn.LSTM
         between = dropout if config.depth > 1 else 0.0
-        self.gru = nn.GRU(
+        made = layer(
             width, width // 2, config.depth, batch_first=True, dropout=between, bidirectional=True
         )
+        self.kind = config.kind  # also the name of the layer, as artifacts have it
+        self.add_module(config.kind, made)
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Embedded tokens [B, T, D] and mask [B, T] -> [B, T, D]."""
+        layer = self.get_submodule(self.kind)
         lengths = mask.sum(dim=1).clamp_min(1).cpu()
         # recurrent kernels differ in which reduced precisions they know: run them in float32
         with torch.autocast(x.device.type, enabled=False):
-            packed = pack_padded_sequence(x.float(), lengths, True, enforce_sorted=False)
-            states, _ = pad_packed_sequence(self.gru(packed)[0], True, total_length=x.shape[1])
+            full = full_precision(x)
+            packed = pack_padded_sequence(full, lengths, True, enforce_sorted=False)
+            states, _ = pad_packed_sequence(layer(packed)[0], True, total_length=x.shape[1])
         return self.norm(states)
 
 
 def build_text_encoder(config: TextEncoderConfig, width: int, dropout: float) -> nn.Module:
     """The encoder that ``config.kind`` names."""
-    kinds = {"transformer": TransformerTextEncoder, "gru": GruTextEncoder}
-    return kinds[config.kind](config, width, dropout)
+    if config.kind == "transformer":
+        return TransformerTextEncoder(config, width, dropout)
+    return RecurrentTextEncoder(config, width, dropout)

@@ -17,10 +17,12 @@ from torch import Tensor
 
 from mmcore.errors import MmcoreError, UserError
 from mmcore.models.fusion_model import FusionModel
+from mmcore.train.balance import add_training_parameters, guess_losses, total_loss
 from mmcore.train.batches import Batch, Pixels, make_batch
 from mmcore.train.checkpoint import RunState
 from mmcore.train.data import LabelTable
-from mmcore.train.losses import TASKS, Modes, TaskLosses, guess_losses
+from mmcore.train.gradient_cache import CachedGradients
+from mmcore.train.losses import TASKS, Modes, TaskLosses
 from mmcore.train.optimizer import Ema, Optimizers
 from mmcore.train.precision import use_bfloat16
 from mmcore.train.ranks import Ranks
@@ -29,6 +31,7 @@ from mmcore.train.settings import LoopSettings
 from mmcore.train.validation import Validation
 
 MAX_REFUSED_IN_A_ROW = 50
+SOFT_TARGETS_RISE = 0.2  # of the budget: until then the averaged model has little to teach
 
 
 @dataclass(frozen=True)
@@ -52,20 +55,30 @@ class Trainer:
         ranks: Ranks | None = None,
         validation: Validation | None = None,
         clock: Callable[[], float] = time.monotonic,
+        answers: Tensor | None = None,
     ) -> None:
+        """answers: int64 [C, A], tokens of each answer; loss_weights.generative_vqa needs them."""
         self.ranks = ranks or Ranks()
         _check_batch(settings, self.ranks, len(table))
         self.model, self.table, self.pixels = model, table, pixels
         self.settings, self.seed, self.clock = settings, seed, clock
         self.validation = validation
         self.device = model.token_embedding.weight.device
-        self.losses = TaskLosses(model, settings.loss_weights, Modes())
+        add_training_parameters(model, settings, len(TASKS))
         self.ema = Ema(model, settings.ema)
+        self.losses = TaskLosses(
+            model,
+            settings.loss_weights,
+            Modes(),
+            None if answers is None else answers.to(self.device),
+            self.ema.model,
+            settings.consistency_threshold,
+        )
         self.state = RunState()
         self.bfloat16 = use_bfloat16(settings.amp, self.device)
         self.optimizers = Optimizers(model, settings, self.ranks, self.bfloat16)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
-        self._factors = self._loss_factors()
+        self._weights, self._guess_losses = self._loss_factors()
         self._tally = torch.zeros(2, len(TASKS), dtype=torch.float64)  # loss sums, weights
         self._refused_in_a_row = 0
         self._stop = False
@@ -132,15 +145,18 @@ class Trainer:
 
     def _step(self, batches: list[Batch], counts: Tensor, progress: float) -> None:
         settings, state = self.settings, self.state
-        # what is random inside the model depends on seed, step and rank: a resumed run repeats it
-        torch.manual_seed(hash_seed(self.seed, state.step, self.ranks.rank))
         self.model.zero_grad(set_to_none=True)
-        divisor = counts.clamp_min(1e-6).to(self.device, torch.float32)
+        divisor = counts.clamp_min(1e-6).to(self.device, torch.float32) * self._guess_losses
+        share = 1 / (len(batches) * self.ranks.world)
+        soft = settings.soft_targets * min(1.0, progress / SOFT_TARGETS_RISE)
+        present = (counts > 0).to(self.device)
         sums = torch.zeros(len(TASKS), device=self.device)
-        for batch in batches:
+        cached = self._cached(batches, soft)
+        for number, batch in enumerate(batches):
+            self._reseed(number)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                part = self.losses(batch, settings.augmentation, self.ranks)
-            (self._factors * part / divisor).sum().backward()
+                part = self.losses(batch, settings.augmentation, self.ranks, soft, cached[number])
+            total_loss(part / divisor, self._weights, present, self.model, share).backward()
             sums += part.detach()
         self.ranks.sum_gradients(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.clip, foreach=True)
@@ -153,8 +169,23 @@ class Trainer:
         self.optimizers.step(learning_rate_factor(progress, settings.warmup, settings.cooldown))
         self.ema.update()
         # our own share of the losses stands for all: ranks see the same distribution
-        share = sums.double().cpu() * self.ranks.world
-        self._tally += torch.stack([share, counts])
+        total = sums.double().cpu() * self.ranks.world
+        self._tally += torch.stack([total, counts])
+
+    def _reseed(self, part: int) -> None:
+        """What is random inside the model is a function of seed, step, rank and part: a resumed
+        run repeats it, and so does the second pass of the gradient cache."""
+        torch.manual_seed(hash_seed(self.seed, self.state.step, self.ranks.rank, part))
+
+    def _cached(self, batches: list[Batch], soft: float) -> list[CachedGradients] | list[None]:
+        """The contrastive loss over all parts of the step, where that is asked for."""
+        settings = self.settings
+        if not (settings.gradient_cache and settings.loss_weights.contrastive) or len(batches) < 2:
+            return [None] * len(batches)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            return self.losses.cache_contrastive(
+                batches, settings.augmentation, self.ranks, self._reseed, soft
+            )
 
     def _refuse(self) -> None:
         """Leave the weights as they are: a bad step would spoil them for good."""
@@ -210,12 +241,20 @@ class Trainer:
     def _guesses(self) -> dict[str, float]:
         known = self.table.tag_weights > 0
         rates = (self.table.tags[known] > 0).mean(axis=0) if known.any() else self.table.tags[0] * 0
-        return guess_losses(self.model.config, self.settings.batch_size, torch.from_numpy(rates))
+        settings = self.settings
+        return guess_losses(
+            self.model.config,
+            settings.batch_size,
+            torch.from_numpy(rates),
+            settings.contrastive_loss,
+        )
 
-    def _loss_factors(self) -> Tensor:
+    def _loss_factors(self) -> tuple[Tensor, Tensor]:
+        """Weight and loss of a guess of each task, float32 [len(TASKS)]."""
         guesses, weights = self._guesses(), self.settings.loss_weights
-        return torch.tensor(
-            [getattr(weights, task) / guesses[task] for task in TASKS], device=self.device
+        return (
+            torch.tensor([getattr(weights, task) for task in TASKS], device=self.device),
+            torch.tensor([guesses[task] for task in TASKS], device=self.device),
         )
 
 

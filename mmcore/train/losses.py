@@ -1,14 +1,15 @@
 """The weighted sum of task losses on one batch.
 
 alpha * image reconstruction (MSE) + beta * contrastive, and beside them matching, caption,
-questions, tags and sentiment. Every loss is a sum over valid labels, weighted with their
-confidence; dividing by the *global* weight and by the loss of a guess (ln B, ln V, ln C ...) makes
-1.0 "knows nothing" for each of them, so that weights of one are a fair start.
+questions, tags and sentiment; written answers, masked text and consistency where asked. Every loss
+is a sum over valid labels, weighted with their confidence; dividing by the *global* weight and by
+the loss of a guess (ln B, ln V, ln C ...) makes 1.0 "knows nothing" for each of them, so that
+weights of one are a fair start (mmcore.train.balance).
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,12 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcore.models.config import PAD, ModelConfig
+from mmcore.models.config import PAD
 from mmcore.models.fusion_model import FusionModel, normalise_pixels
-from mmcore.models.layers import Encoded
+from mmcore.models.layers import Encoded, full_precision
+from mmcore.models.prompts import question_prompts, with_answers
 from mmcore.train.augment import augment
+from mmcore.train.balance import BIAS
 from mmcore.train.batches import Batch
-from mmcore.train.contrastive import contrastive_sum, hard_negatives
+from mmcore.train.consistency import STRENGTH, consistency_sum, unlabelled
+from mmcore.train.contrastive import SoftTargets, contrastive_sum, hard_negatives
+from mmcore.train.gradient_cache import CachedGradients, cache_gradients, kept_buffers
+from mmcore.train.masked_text import hidden_places, masked_text_sum
 from mmcore.train.ranks import Ranks
 from mmcore.train.settings import LossWeights
 
@@ -34,6 +40,9 @@ TASKS = (
     "tags",
     "sentiment",
     "local_tags",
+    "generative_vqa",
+    "masked_text",
+    "consistency",
 )
 
 
@@ -50,25 +59,6 @@ class Modes:
     both: float = 0.15
 
 
-def guess_losses(config: ModelConfig, global_batch: int, tag_rates: Tensor) -> dict[str, float]:
-    """The loss of a model that knows only how common each class is, per task.
-
-    tag_rates: share of the samples that have each tag, float [V].
-    """
-    p = tag_rates.double().clamp(1e-4, 1 - 1e-4)
-    entropy = -(p * p.log() + (1 - p) * (1 - p).log())
-    return {
-        "reconstruction": 1.0,
-        "contrastive": math.log(max(2, global_batch)),
-        "matching": math.log(2),
-        "caption": math.log(config.vocab_size),
-        "vqa": math.log(max(2, config.answers)),
-        "tags": float(entropy.mean().clamp_min(0.05)),
-        "sentiment": math.log(3),
-        "local_tags": float(entropy.mean().clamp_min(0.05)),
-    }
-
-
 class Encodings(NamedTuple):
     """What the tasks of one batch share."""
 
@@ -78,48 +68,120 @@ class Encodings(NamedTuple):
 
 
 class TaskLosses(nn.Module):
-    """Runs the model on a batch and sums the loss of every task."""
+    """Runs the model on a batch and sums the loss of every task.
 
-    def __init__(self, model: FusionModel, weights: LossWeights, modes: Modes) -> None:
+    answers: int64 [C, A], the tokens of each answer with EOS, PAD behind; needed by
+    generative_vqa only. teacher: a slower copy of the model whose opinion softens the contrastive
+    targets. threshold: see mmcore.train.consistency.
+    """
+
+    def __init__(
+        self,
+        model: FusionModel,
+        weights: LossWeights,
+        modes: Modes,
+        answers: Tensor | None = None,
+        teacher: FusionModel | None = None,
+        threshold: float = 0.95,
+    ) -> None:
         super().__init__()
         self.model = model
         self.weights = weights
         self.modes = modes
+        self.answers = answers
+        self.threshold = threshold
+        self._teacher = (teacher,)  # in a tuple, so that it is no part of this module
 
     def counts(self, batch: Batch) -> Tensor:
         """Valid weight of each task on this rank's batch, float64 [len(TASKS)]."""
+        captions, questions = batch.caption_weight.double(), batch.question_weight.double()
         tokens = (batch.captions[:, 1:] != PAD).sum(dim=1)
-        counts = torch.stack(
+        hidden = hidden_places(batch.captions, batch.uniform[:, 15]).sum(dim=1)
+        written = questions.new_zeros(())
+        if self.answers is not None:
+            lengths = (self.answers != PAD).sum(dim=1)
+            written = (lengths[batch.answer] * questions).sum()
+        tags = batch.tag_weight.double().sum()
+        return torch.stack(
             [
-                torch.tensor(float(len(batch.pixels))),
-                batch.caption_weight.sum(),
-                2 * batch.caption_weight.sum(),
-                (tokens * batch.caption_weight).sum(),
-                batch.question_weight.sum(),
-                batch.tag_weight.sum(),
-                batch.sentiment_weight.sum(),
-                batch.tag_weight.sum(),
+                captions.new_tensor(len(batch.pixels)),
+                captions.sum(),
+                2 * captions.sum(),
+                (tokens * captions).sum(),
+                questions.sum(),
+                tags,
+                batch.sentiment_weight.double().sum(),
+                tags,
+                written,
+                (hidden * captions).sum(),
+                unlabelled(batch.tag_weight, batch.sentiment_weight).double().sum(),
             ]
         )
-        return counts.double()
 
-    def forward(self, batch: Batch, strength: float, ranks: Ranks) -> Tensor:
-        """Loss sums of the tasks, float32 [len(TASKS)], 0 for one that is switched off."""
-        encodings = self._encode(batch, strength)
-        image = self.model.embed(encodings.image, "image")
-        text = self.model.embed(encodings.text, "text")
+    def forward(
+        self,
+        batch: Batch,
+        strength: float,
+        ranks: Ranks,
+        soft: float = 0.0,
+        cached: CachedGradients | None = None,
+    ) -> Tensor:
+        """Loss sums of the tasks, float32 [len(TASKS)], 0 for one that is switched off.
+
+        soft: share of the teacher in the contrastive targets; cached: the contrastive loss of the
+        whole batch that this one is a part of, from ``cache_contrastive``.
+        """
+        enc = self._encode(batch, strength)
+        image = self.model.embed(enc.image, "image")
+        text = self.model.embed(enc.text, "text")
         zero = image.new_zeros(())
         on = self.weights
+        contrastive = zero
+        if cached is not None:
+            contrastive = cached.loss((image, text), self._head())
+        elif on.contrastive:
+            opinion = self._soft_targets([batch], strength, soft)
+            contrastive = self._contrastive([batch], (image, text), self._head(), ranks, opinion)
         sums = [
-            self._reconstruction(encodings) if on.reconstruction else zero,
-            self._contrastive(batch, image, text, ranks) if on.contrastive else zero,
-            self._matching(batch, encodings, image, text) if on.matching else zero,
-            self._caption(batch, encodings.image) if on.caption else zero,
-            self._vqa(batch, encodings.image) if on.vqa else zero,
-            *self._tags_and_sentiment(batch, encodings),
-            _tag_loss(self.model.local_tags(encodings.image), batch) if on.local_tags else zero,
+            self._reconstruction(enc) if on.reconstruction else zero,
+            contrastive,
+            self._matching(batch, enc, image, text) if on.matching else zero,
+            self._caption(batch, enc.image) if on.caption else zero,
+            self._vqa(batch, enc.image) if on.vqa else zero,
+            *self._tags_and_sentiment(batch, enc),
+            _tag_loss(self.model.local_tags(enc.image), batch) if on.local_tags else zero,
+            self._generative_vqa(batch, enc.image) if on.generative_vqa else zero,
+            self._masked_text(batch) if on.masked_text else zero,
+            self._consistency(batch, enc) if on.consistency else zero,
         ]
         return torch.stack([s.float() for s in sums])
+
+    def cache_contrastive(
+        self,
+        batches: Sequence[Batch],
+        strength: float,
+        ranks: Ranks,
+        reseed: Callable[[int], None],
+        soft: float = 0.0,
+    ) -> list[CachedGradients]:
+        """The contrastive loss of all parts of a step as one batch, for ``forward`` of each part.
+
+        reseed(k) sets the random state in which ``forward`` of part k will run.
+        """
+
+        def embed(part: int) -> tuple[Tensor, Tensor]:
+            reseed(part)
+            enc = self._encode(batches[part], strength)
+            return self.model.embed(enc.image, "image"), self.model.embed(enc.text, "text")
+
+        opinion = self._soft_targets(batches, strength, soft)
+        with kept_buffers(self.model):
+            return cache_gradients(
+                len(batches),
+                embed,
+                lambda both, head: self._contrastive(batches, both, head, ranks, opinion),
+                self._head(),
+            )
 
     def _encode(self, batch: Batch, strength: float) -> Encodings:
         pixels = augment(normalise_pixels(batch.pixels), batch.uniform, strength)
@@ -127,23 +189,51 @@ class TaskLosses(nn.Module):
             pixels, self.model.encode_image(pixels), self.model.encode_text(batch.captions)
         )
 
+    def _head(self) -> tuple[Tensor, ...]:
+        """What all similarities have in common: their scale, and their offset if there is one."""
+        bias = [self.model.training_only[BIAS]] if BIAS in self.model.training_only else []
+        return (self.model.retrieval.scale, *bias)
+
+    def _contrastive(
+        self,
+        batches: Sequence[Batch],
+        embeddings: tuple[Tensor, ...],
+        head: tuple[Tensor, ...],
+        ranks: Ranks,
+        soft: SoftTargets | None,
+    ) -> Tensor:
+        return contrastive_sum(
+            embeddings[0],
+            embeddings[1],
+            head[0],
+            torch.cat([b.caption_weight for b in batches]),
+            torch.cat([b.cluster for b in batches]),
+            torch.cat([b.caption_text for b in batches]),
+            ranks,
+            bias=head[1] if len(head) > 1 else None,
+            soft=soft,
+        )
+
+    @torch.no_grad()
+    def _soft_targets(
+        self, batches: Sequence[Batch], strength: float, share: float
+    ) -> SoftTargets | None:
+        teacher = self._teacher[0]
+        if teacher is None or share <= 0:
+            return None
+        images, texts = [], []
+        for batch in batches:
+            pixels = augment(normalise_pixels(batch.pixels), batch.uniform, strength)
+            images.append(teacher.embed(teacher.encode_image(pixels), "image"))
+            texts.append(teacher.embed(teacher.encode_text(batch.captions), "text"))
+        return SoftTargets(torch.cat(images), torch.cat(texts), teacher.retrieval.scale, share)
+
     def _reconstruction(self, encodings: Encodings) -> Tensor:
         target = self.model.reconstruction_target(encodings.pixels)
         picture = self.model.reconstruction(encodings.image.pooled)
         # against the mean colour of the batch a guess has a loss of one
         spread = target.var(dim=(0, 2, 3), keepdim=True).mean().clamp_min(1e-3)
         return F.mse_loss(picture, target) / spread * len(target)
-
-    def _contrastive(self, batch: Batch, image: Tensor, text: Tensor, ranks: Ranks) -> Tensor:
-        return contrastive_sum(
-            image,
-            text,
-            self.model.retrieval.scale,
-            batch.caption_weight,
-            batch.cluster,
-            batch.caption_text,
-            ranks,
-        )
 
     def _matching(self, batch: Batch, enc: Encodings, image: Tensor, text: Tensor) -> Tensor:
         similarity = self.model.retrieval.scale.detach() * image.detach() @ text.detach().T
@@ -176,14 +266,54 @@ class TaskLosses(nn.Module):
             return image.pooled.new_zeros(())
         text = self.model.encode_text(batch.questions)
         context = with_missing(self.model, image)
-        place = torch.arange(len(batch.answer), device=image.pooled.device)
-        # questions of one image share its random number; the place sets them apart
-        blind = (batch.uniform[batch.question_image, 13] + place * 0.618034) % 1.0
-        missing = torch.full_like(batch.question_image, len(image.pooled))
-        index = torch.where(blind < self.modes.blind_questions, missing, batch.question_image)
+        index = self._seen_image(batch)
         logits = self.model.answering(self.model.fuse(text, context, index, batch.question_text))
         losses = F.cross_entropy(logits, batch.answer, reduction="none")
         return (losses * batch.question_weight).sum()
+
+    def _seen_image(self, batch: Batch) -> Tensor:
+        """The image row of each question [Q]; the row behind the last where it asks blindly."""
+        rows = batch.question_image
+        # questions of one image share its random number; their order sets them apart
+        order = torch.arange(len(rows), device=rows.device) - torch.searchsorted(rows, rows)
+        blind = (batch.uniform[rows, 13] + order * 0.618034) % 1.0 < self.modes.blind_questions
+        return torch.where(blind, torch.full_like(rows, len(batch.pixels)), rows)
+
+    def _generative_vqa(self, batch: Batch, image: Encoded) -> Tensor:
+        if self.answers is None:
+            raise ValueError("generative_vqa needs the tokens of the answers")
+        if not len(batch.answer):
+            return image.pooled.new_zeros(())
+        answers = self.answers[batch.answer]
+        room = self.model.config.text.max_tokens - answers.shape[1]
+        prompts = question_prompts(batch.questions, room)[batch.question_text]
+        ids, written = with_answers(prompts, answers)
+        context, language = with_missing(self.model, image), torch.zeros_like(batch.answer)
+        table = self.model.token_embedding.weight
+        states = self.model.captioning.states(
+            ids[:, :-1], language, context, table, self._seen_image(batch)
+        )
+        written = written[:, 1:]
+        logits = full_precision(F.linear(states[written], table))
+        losses = F.cross_entropy(logits, ids[:, 1:][written], reduction="none")
+        return (losses * batch.question_weight[:, None].expand_as(written)[written]).sum()
+
+    def _masked_text(self, batch: Batch) -> Tensor:
+        return masked_text_sum(
+            self.model, batch.captions, batch.caption_weight, batch.uniform[:, 15]
+        )
+
+    def _consistency(self, batch: Batch, enc: Encodings) -> Tensor:
+        missing = unlabelled(batch.tag_weight, batch.sentiment_weight)
+        rows = missing.any(dim=0)
+        if not bool(rows.any()):
+            return enc.image.pooled.new_zeros(())
+        # other random numbers than the weak view's, as uniform as they
+        uniform = (batch.uniform[rows] + 0.618034) % 1.0
+        strong = augment(normalise_pixels(batch.pixels[rows]), uniform, STRENGTH)
+        weak = Encoded(enc.image.tokens[rows], None, enc.image.pooled[rows])
+        seen = self.model.encode_image(strong)
+        return consistency_sum(self.model, weak, seen, missing[:, rows], self.threshold)
 
     def _tags_and_sentiment(self, batch: Batch, enc: Encodings) -> tuple[Tensor, Tensor]:
         zero = enc.image.pooled.new_zeros(())

@@ -22,6 +22,11 @@ class LossWeights(BaseModel):
     local_tags: float = Field(
         6.0, ge=0, description="naming tags from single places of the image: trains its encoder"
     )
+    generative_vqa: float = Field(0.0, ge=0, description="the decoder writes answers")
+    masked_text: float = Field(0.0, ge=0, description="guessing hidden words of captions")
+    consistency: float = Field(
+        0.0, ge=0, description="images without tags or sentiment: the same opinion of two views"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> LossWeights:
@@ -43,6 +48,11 @@ class LoopSettings(BaseModel):
     )
     batch_size: int = Field(64, ge=2, description="samples of one step over all workers")
     accumulate: int = Field(1, ge=1, description="parts that a step is computed in, to save memory")
+    gradient_cache: bool = Field(
+        False,
+        description="with accumulate above 1: contrast all samples of the step, not of a part, for "
+        "one more forward pass of the encoders",
+    )
     questions: int = Field(6, ge=1, le=64, description="questions asked about an image each visit")
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="muon: for hidden matrices, with adamw for the rest; or adamw alone"
@@ -62,12 +72,34 @@ class LoopSettings(BaseModel):
     )
     augmentation: float = Field(0.5, ge=0, le=3, description="strength; 0 is none")
     loss_weights: LossWeights = LossWeights()
+    contrastive_loss: Literal["softmax", "sigmoid"] = Field(
+        "softmax", description="softmax over the batch (CLIP), or each pair on its own (SigLIP)"
+    )
+    soft_targets: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the averaged model's opinion in the contrastive targets, for noisy "
+        "pairs (ALBEF: 0.4); softmax only",
+    )
+    uncertainty_weighting: bool = Field(
+        False, description="learn how much each task counts, beginning from loss_weights"
+    )
+    consistency_threshold: float = Field(
+        0.95, gt=0.5, lt=1, description="least probability that the consistency loss believes"
+    )
     validations: int = Field(2, ge=0, description="times the val split is looked at, evenly spread")
     patience: int = Field(
         0, ge=0, description="end after so many validations without improvement; 0: never"
     )
     checkpoint_minutes: float = Field(1.0, gt=0, description="time between checkpoints")
     log_seconds: float = Field(4.0, gt=0, description="time between lines of progress")
+
+    @model_validator(mode="after")
+    def _one_kind_of_target(self) -> LoopSettings:
+        if self.soft_targets and self.contrastive_loss == "sigmoid":
+            raise ValueError("soft_targets needs contrastive_loss softmax")
+        return self
 
 
 class TrainSettings(LoopSettings):
