@@ -104,13 +104,19 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str, **changes: Any) -> ModelConfig:
-    """The preset ``name`` with top-level fields replaced by ``changes``; UserError if unknown."""
+    """The preset ``name`` with fields replaced by ``changes``, where a mapping replaces single
+    fields of a part: ``text={"kind": "lstm"}``. UserError if unknown or wrong."""
     if name not in preset_names():
         raise UserError(
             f"There is no model preset {name!r}; choose one of {', '.join(preset_names())}."
         )
     text = (resources.files("mmcore.models") / "presets" / f"{name}.json").read_text("utf-8")
-    return parse_config({**json.loads(text), **changes}, f"preset {name}")
+    values = json.loads(text)
+    for key, change in changes.items():
+        part = values.get(key)
+        both = isinstance(part, dict) and isinstance(change, dict)
+        values[key] = {**part, **change} if both else change
+    return parse_config(values, f"preset {name}" + (" with train.model" if changes else ""))
 
 
 def parse_config(values: dict[str, Any], where: str) -> ModelConfig:

@@ -27,7 +27,7 @@ from mmcore.train.pixels import Neighbours, cached_pixels, streamed_pixels
 from mmcore.train.ranks import Ranks
 from mmcore.train.settings import TrainSettings
 from mmcore.train.validation import Validation
-from mmcore.train.vocabulary import build_labels
+from mmcore.train.vocabulary import answer_tokens, build_labels
 from mmcore.train.warm_start import warm_start
 
 VALIDATION_SAMPLES = 512
@@ -87,7 +87,8 @@ def train_rank(
     table = build_table(records, labels, tokenizer, config.text.max_tokens)
     pixels = _pixels(store, config.image.size, settings, neighbours)
     validation = _validation(job, labels, tokenizer, config) if ranks.rank == 0 else None
-    trainer = Trainer(model, table, pixels, settings, job.seed, ranks, validation)
+    answers = answer_tokens(labels, tokenizer)
+    trainer = Trainer(model, table, pixels, settings, job.seed, ranks, validation, answers=answers)
     if resume is not None:
         trainer.state = load_checkpoint(resume, model, trainer.ema, trainer.optimizers)
         say(f"resuming at step {trainer.state.step}, sample {trainer.state.cursor:,}")

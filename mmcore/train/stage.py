@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
@@ -29,6 +29,9 @@ class Config(TrainSettings):
     """The recipe's ``train`` section."""
 
     preset: str = Field("nano", description="size of the model: nano, tiny, small, base or large")
+    model: dict[str, JsonValue] = Field(
+        {}, description="what differs from the preset, e.g. {text: {kind: lstm}}: see docs/model.md"
+    )
     workers: int = Field(2, ge=1, description="processes that train together")
     gpus: bool = Field(False, description="one GPU for every worker")
     retries: int = Field(2, ge=0, description="times a failed worker group is started again")
@@ -39,6 +42,14 @@ class Config(TrainSettings):
         if value not in preset_names():
             raise ValueError(f"must be one of {', '.join(preset_names())}")
         return value
+
+    @model_validator(mode="after")
+    def _known_model(self) -> Config:
+        try:
+            load_preset(self.preset, **self.model)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return self
 
 
 def run(
@@ -96,7 +107,7 @@ def _job(
     return Job(
         shards,
         tokenizer.read_file("tokenizer.json").decode("utf-8"),
-        load_preset(config.preset),
+        load_preset(config.preset, **config.model),
         settings,
         seed,
         str(init_from) if init_from else None,

@@ -6,7 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from mmcore.models.labels import UNKNOWN_LANGUAGE, Labels
+from mmcore.models.prompts import MAX_ANSWER
+from mmcore.models.text import TextTokenizer, pad_ids
 
 
 def build_labels(
@@ -35,6 +40,13 @@ def build_labels(
 def answer_key(answer: str) -> str:
     """Answers that differ in case or outer spaces only are one class."""
     return answer.strip().casefold()
+
+
+def answer_tokens(labels: Labels, tokenizer: TextTokenizer) -> Tensor:
+    """What the decoder shall write for each answer: int64 [C, <= MAX_ANSWER], tokens and EOS, PAD
+    behind; one empty answer where there are none."""
+    framed = pad_ids(tokenizer.ids(list(labels.answers) or [""]), MAX_ANSWER + 1)
+    return torch.from_numpy(framed[:, 1:])  # without BOS
 
 
 def caption_language(caption: dict[str, Any]) -> str:

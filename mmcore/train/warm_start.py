@@ -39,7 +39,7 @@ def warm_start(model: FusionModel, labels: Labels, tokenizer: TextTokenizer, fol
             field = _NAMED_ROWS[layer]
             names = getattr(labels, field), getattr(earlier.labels, field)
             kept[field] = _copy_rows(tensor, old[name], *names)
-        else:
+        elif name in old:  # what only a training needs begins anew
             tensor.copy_(old[name])
     rows = ", ".join(f"{count} of {len(getattr(labels, f))} {f}" for f, count in kept.items())
     return f"starting from the champion: all weights, {rows}"
