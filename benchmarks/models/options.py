@@ -3,10 +3,10 @@
     python -m benchmarks.models.options flickr8k FOLDER --seconds 90 --seeds 2 --out results.jsonl
     python -m benchmarks.models.options lake ROOT --day 2026-11-25 --only base,uncertainty
 
-`flickr8k` trains on photographs with captions (train 6,000, scored on val 1,000: recall at 10 of all
-five captions, both ways); `lake` on a lake's shards (all tasks, scored on the val split). Every run
-stops after the same processor seconds of one thread, whatever else the machine does. A line of
-JSON a run; `--table` prints medians over seeds and the difference from `base`.
+`flickr8k` trains on photographs with captions (train 6,000, scored on val 1,000: recall at 10 of
+all five captions, both ways); `lake` on a lake's shards (all tasks, scored on the val split). Every
+run stops after the same processor seconds of one thread, whatever else the machine does. A line of
+JSON a run; `table results.jsonl` prints medians over seeds and the difference from `base`.
 """
 
 from __future__ import annotations

@@ -63,13 +63,60 @@ class TextEncoderConfig(_Record):
     max_tokens: int = Field(40, ge=4, le=1024)
 
 
+class AudioEncoderConfig(_Record):
+    """``cnn`` or ``transformer`` over the log-mel spectrogram of a clip; each of ``widths`` halves
+    its length (and, in a cnn, its pitches)."""
+
+    kind: Literal["cnn", "transformer"] = "cnn"
+    rate: int = Field(16_000, ge=4_000, le=48_000, description="samples a second")
+    seconds: float = Field(4.0, gt=0, le=60, description="longest clip; the rest is not heard")
+    window: int = Field(400, ge=32, description="samples of one spectrum")
+    hop: int = Field(160, ge=16, description="samples between neighbouring spectra")
+    mels: int = Field(64, ge=8, le=256, description="pitches of the spectrogram")
+    widths: tuple[int, ...] = Field((32, 64, 128), min_length=1)
+    depth: int = Field(2, ge=1, description="blocks of a transformer")
+    heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> AudioEncoderConfig:
+        if self.frames % self.stride or self.frames < self.stride:
+            raise ValueError(f"seconds x rate / hop must be a multiple of {self.stride}")
+        if self.kind == "cnn" and self.mels % self.stride:
+            raise ValueError(f"mels must be a multiple of {self.stride}")
+        if self.kind == "transformer" and self.widths[-1] % self.heads:
+            raise ValueError("widths[-1] must be a multiple of heads")
+        return self
+
+    @property
+    def samples(self) -> int:
+        """Length of a clip in samples, a whole number of hops."""
+        return self.frames * self.hop
+
+    @property
+    def frames(self) -> int:
+        """Spectra of a clip."""
+        return round(self.seconds * self.rate) // self.hop
+
+    @property
+    def stride(self) -> int:
+        """Spectra between neighbouring tokens."""
+        return int(2 ** len(self.widths))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a clip."""
+        return self.frames // self.stride
+
+
 class ModelConfig(_Record):
-    """A whole model. The last five fields come from the tokenizer and the training labels."""
+    """A whole model. ``audio`` adds a third modality. The last five fields come from the tokenizer
+    and the training labels."""
 
     width: int = Field(128, ge=8, description="width of text, fusion, decoder and aligned tokens")
     embed_dim: int = Field(128, ge=8, description="width of the retrieval embedding")
     image: ImageEncoderConfig = ImageEncoderConfig()
     text: TextEncoderConfig = TextEncoderConfig()
+    audio: AudioEncoderConfig | None = None
     alignment: Literal["linear", "conv", "attention"] = "attention"
     alignment_queries: int = Field(8, ge=1, description="learned queries of attention pooling")
     fusion: Literal["concat", "gated", "cross_attention"] = "cross_attention"
@@ -93,6 +140,12 @@ class ModelConfig(_Record):
         if self.reconstruction_size > self.image.size:
             raise ValueError("reconstruction_size must not exceed image.size")
         return self
+
+    @property
+    def token_widths(self) -> dict[str, int]:
+        """The modalities, and the width of their encoders' tokens."""
+        widths = {"image": self.image.widths[-1], "text": self.width}
+        return widths if self.audio is None else {**widths, "audio": self.audio.widths[-1]}
 
 
 def preset_names() -> list[str]:

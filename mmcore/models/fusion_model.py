@@ -4,6 +4,9 @@ pixels -> image encoder -> alignment --+--> retrieval embedding
                                        +--> caption decoder, reconstruction
                                        +--> fusion --> matching, answers, tags, sentiment
 ids ----> text encoder --> alignment --+--> retrieval embedding
+sound --> audio encoder -> alignment --+--> retrieval embedding; a context for fusion and decoder
+
+The modalities are those of the config: what is said of an image holds for any context.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmcore.errors import UserError
 from mmcore.models.alignment import Alignment
+from mmcore.models.audio_encoder import AudioEncoder
 from mmcore.models.config import BOS, PAD, ModelConfig
 from mmcore.models.decoding import Search, decode
 from mmcore.models.fusion import build_fusion
@@ -27,8 +32,6 @@ from mmcore.models.labels import SENTIMENTS
 from mmcore.models.layers import Encoded, full_precision, init_weights, learned
 from mmcore.models.prompts import MAX_ANSWER, question_prompts
 from mmcore.models.text_encoder import build_text_encoder
-
-MODALITIES = ("image", "text")
 
 _PIXEL_MEAN, _PIXEL_DEVIATION = 127.5, 64.0
 
@@ -48,7 +51,7 @@ class FusionModel(nn.Module):
         self.image_encoder = build_image_encoder(config.image, config.dropout)
         self.token_embedding = nn.Embedding(config.vocab_size, width, padding_idx=PAD)
         self.text_encoder = build_text_encoder(config.text, width, config.dropout)
-        widths = {"image": config.image.widths[-1], "text": width}
+        widths = config.token_widths
         self.alignment = nn.ModuleDict(
             {
                 m: Alignment(
@@ -58,15 +61,15 @@ class FusionModel(nn.Module):
                     config.heads,
                     config.alignment_queries,
                 )
-                for m in MODALITIES
+                for m in widths
             }
         )
-        self.missing_token = nn.ParameterDict({m: learned(width) for m in MODALITIES})
-        self.missing_pooled = nn.ParameterDict({m: learned(width) for m in MODALITIES})
+        self.missing_token = nn.ParameterDict({m: learned(width) for m in widths})
+        self.missing_pooled = nn.ParameterDict({m: learned(width) for m in widths})
         self.fusion = build_fusion(
             config.fusion, width, config.heads, config.fusion_depth, config.dropout
         )
-        self.retrieval = RetrievalHead(width, config.embed_dim, MODALITIES)
+        self.retrieval = RetrievalHead(width, config.embed_dim, tuple(widths))
         self.matching = ClassificationHead(width, 1)
         self.answering = ClassificationHead(width, config.answers)
         self.tagging = ClassificationHead(width, config.tags)
@@ -82,6 +85,9 @@ class FusionModel(nn.Module):
             config.dropout,
         )
         self.reconstruction = ReconstructionHead(width, config.reconstruction_size)
+        self.audio_encoder = (
+            None if config.audio is None else AudioEncoder(config.audio, config.dropout)
+        )
         self.apply(init_weights)
         # values that only the losses of a training need; it fills them in, artifacts lack them
         self.training_only = nn.ParameterDict()
@@ -94,6 +100,13 @@ class FusionModel(nn.Module):
         """Token ids [B, T] with BOS and EOS, PAD at the end -> Encoded with T tokens."""
         mask = ids != PAD
         return self.alignment["text"](self.text_encoder(self.token_embedding(ids), mask), mask)
+
+    def encode_audio(self, waveforms: Tensor, lengths: Tensor) -> Encoded:
+        """Waveforms in -1..1 [B, config.audio.samples], of which the first lengths [B] are sound
+        -> Encoded with config.audio.tokens tokens. UserError for a model without audio."""
+        if self.audio_encoder is None:
+            raise UserError("This model has no audio encoder; train one with audio in its config.")
+        return self.alignment["audio"](*self.audio_encoder(waveforms, lengths))
 
     def local_tags(self, image: Encoded) -> Tensor:
         """Tags from the strongest sign of each in any place of the picture -> logits [B, V].

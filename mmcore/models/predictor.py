@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmcore.errors import UserError
 from mmcore.models.artifact import Artifact
+from mmcore.models.audio import decode_wavs
 from mmcore.models.decoding import Search
 from mmcore.models.fusion_model import FusionModel, normalise_pixels
 from mmcore.models.images import decode_images
@@ -19,7 +20,7 @@ from mmcore.models.labels import Labels
 from mmcore.models.layers import Encoded
 
 Images = Sequence[bytes] | Tensor
-Items = TypeVar("Items", Sequence[bytes] | Tensor, Sequence[str])
+Items = TypeVar("Items", Sequence[bytes] | Tensor, Sequence[bytes], Sequence[str])
 
 
 class Predictor:
@@ -60,6 +61,21 @@ class Predictor:
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 [N, E], rows of length 1; similarity is the dot product with an image's."""
         rows = [self._model.embed(self._text(c), "text") for c in self._chunks(texts)]
+        return self._stack(rows, self._model.config.embed_dim)
+
+    @torch.inference_mode()
+    def encode_audio(self, sounds: Sequence[bytes]) -> NDArray[np.float32]:
+        """WAV files -> float32 [N, E], rows of length 1, comparable with images and texts;
+        UserError for a model without audio, or where a file cannot be read."""
+        config = self._model.config.audio
+        if config is None:
+            raise UserError("This model was trained without sound.")
+        rows = []
+        for chunk in self._chunks(sounds):
+            waveforms, lengths = decode_wavs(chunk, config.rate, config.samples)
+            given = torch.from_numpy(waveforms).to(self.device)
+            encoded = self._model.encode_audio(given, torch.from_numpy(lengths).to(self.device))
+            rows.append(self._model.embed(encoded, "audio"))
         return self._stack(rows, self._model.config.embed_dim)
 
     @torch.inference_mode()

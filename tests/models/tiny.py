@@ -62,7 +62,7 @@ def config(**changes: Any) -> ModelConfig:
         "languages": len(LABELS.languages),
     }
     for name, value in changes.items():
-        values[name] = {**values[name], **value} if isinstance(value, dict) else value
+        values[name] = {**values.get(name, {}), **value} if isinstance(value, dict) else value
     return ModelConfig.model_validate(values)
 
 
