@@ -127,6 +127,16 @@ def test_a_missing_or_damaged_file_is_refused(
         load_model(tmp_path)
 
 
+def test_a_model_of_before_there_was_sound_still_loads(folder: Path, tmp_path: Path) -> None:
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    del config["audio"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found, expected = load_model(tmp_path), load_model(folder)
+    np.testing.assert_array_equal(found.encode_images(PICTURES), expected.encode_images(PICTURES))
+
+
 def test_files_of_two_models_are_refused(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
