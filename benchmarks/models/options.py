@@ -95,6 +95,12 @@ class Data:
 
 def flickr8k(folder: Path) -> Data:
     """The photographs and their five captions each."""
+    parts = read_flickr8k(folder)
+    return _data(parts, caption_tokenizer(parts["train"][0]))
+
+
+def read_flickr8k(folder: Path) -> dict[str, tuple[list[dict[str, Any]], list[bytes]]]:
+    """Records and encoded pictures of the splits train and val."""
     lines = (folder / "annotations.jsonl").read_text().splitlines()
     annotated = {row["image"]: row for row in map(json.loads, lines)}
     parts: dict[str, tuple[list[dict[str, Any]], list[bytes]]] = {
@@ -110,9 +116,14 @@ def flickr8k(folder: Path) -> Data:
                 records, pictures = parts[row["split"]]
                 records.append({"captions": [{"text": c, "lang": "en"} for c in row["captions"]]})
                 pictures.append(file.read())
-    texts = [c["text"] for record in parts["train"][0] for c in record["captions"]]
-    tokenizer = train_tokenizer([texts], TokenizerSettings(vocab_size=4096))
-    return _data(parts, TextTokenizer(tokenizer.decode("utf-8")))
+    return parts
+
+
+def caption_tokenizer(records: list[dict[str, Any]]) -> TextTokenizer:
+    """A tokenizer trained on the captions."""
+    texts = [caption["text"] for record in records for caption in record["captions"]]
+    trained = train_tokenizer([texts], TokenizerSettings(vocab_size=4096))
+    return TextTokenizer(trained.decode("utf-8"))
 
 
 def lake(root: str, day: str) -> Data:

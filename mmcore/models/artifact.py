@@ -1,9 +1,10 @@
-"""A model on disk: four files, none of which can run code when it is loaded.
+"""A model on disk: four files or five, none of which can run code when it is loaded.
 
 model.safetensors   weights
 config.json         architecture (ModelConfig)
 labels.json         vocabularies (Labels)
 tokenizer.json      tokenizer
+tower.onnx          the frozen image tower, of a model that has one
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ from mmcore.models.fusion_model import FusionModel
 from mmcore.models.labels import Labels
 from mmcore.models.text import TextTokenizer
 
-WEIGHTS, CONFIG, LABELS, TOKENIZER = (
+WEIGHTS, CONFIG, LABELS, TOKENIZER, TOWER = (
     "model.safetensors",
     "config.json",
     "labels.json",
     "tokenizer.json",
+    "tower.onnx",
 )
 _TRAINING_ONLY = "training_only."  # the model's values that no prediction reads
 
@@ -41,10 +43,15 @@ class Artifact:
     model: FusionModel
     labels: Labels
     tokenizer: TextTokenizer
+    tower: bytes | None = None
 
 
 def artifact_files(
-    weights: dict[str, torch.Tensor], config: ModelConfig, labels: Labels, tokenizer: TextTokenizer
+    weights: dict[str, torch.Tensor],
+    config: ModelConfig,
+    labels: Labels,
+    tokenizer: TextTokenizer,
+    tower: bytes | None = None,
 ) -> dict[str, bytes]:
     """File names and bytes of an artifact; equal inputs give equal bytes."""
     names = [name for name in sorted(weights) if not name.startswith(_TRAINING_ONLY)]
@@ -54,15 +61,18 @@ def artifact_files(
         CONFIG: _json(config.model_dump(mode="json")),
         LABELS: _json(labels.model_dump(mode="json")),
         TOKENIZER: tokenizer.json_text.encode("utf-8"),
+        **({} if tower is None else {TOWER: tower}),
     }
 
 
 def save_artifact(folder: str | PathLike[str], artifact: Artifact) -> None:
-    """Write the four files; each appears complete or not at all."""
+    """Write the files; each appears complete or not at all."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     model = artifact.model
-    files = artifact_files(model.state_dict(), model.config, artifact.labels, artifact.tokenizer)
+    files = artifact_files(
+        model.state_dict(), model.config, artifact.labels, artifact.tokenizer, artifact.tower
+    )
     for name, data in files.items():
         temporary = target / f".{name}.partial"
         temporary.write_bytes(data)
@@ -70,7 +80,7 @@ def save_artifact(folder: str | PathLike[str], artifact: Artifact) -> None:
 
 
 def load_artifact(folder: str | PathLike[str]) -> Artifact:
-    """Read the four files; UserError where one is missing, damaged or does not fit the others."""
+    """Read the files; UserError where one is missing, damaged or does not fit the others."""
     source = Path(folder)
     config = parse_config(_read_json(source, CONFIG), str(source / CONFIG))
     try:
@@ -90,7 +100,8 @@ def load_artifact(folder: str | PathLike[str]) -> Artifact:
     except RuntimeError as error:
         first_line = str(error).splitlines()[-1].strip()
         raise UserError(f"The weights in {source} do not fit config.json: {first_line}") from None
-    return Artifact(model.eval(), labels, tokenizer)
+    tower = _read(source, TOWER) if config.image.kind == "tower" else None
+    return Artifact(model.eval(), labels, tokenizer, tower)
 
 
 def _check_fit(source: Path, config: ModelConfig, labels: Labels, tok: TextTokenizer) -> None:

@@ -18,21 +18,37 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class TowerConfig(_Record):
+    """A frozen image model from elsewhere, an ONNX file kept beside the weights."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the file")
+    mean: tuple[float, float, float] = Field(
+        (123.675, 116.28, 103.53), description="taken from 0..255 pixels; ImageNet's"
+    )
+    deviation: tuple[float, float, float] = Field(
+        (58.395, 57.12, 57.375), description="divides them after that"
+    )
+
+
 class ImageEncoderConfig(_Record):
     """``cnn``: one residual stage per entry of widths/depths, each at half the resolution of the
     one before; ``convnext``: the same with depthwise convolutions; ``plain``: convolutions with
     batch norm, the first two stages at half the resolution of the one before; ``vit``: widths[-1],
-    depths[-1] and heads of a plain vision transformer."""
+    depths[-1] and heads of a plain vision transformer; ``tower``: a frozen ONNX model's features of
+    widths[-1] channels, one for each ``patch`` x ``patch`` pixels."""
 
-    kind: Literal["cnn", "convnext", "plain", "vit"] = "cnn"
+    kind: Literal["cnn", "convnext", "plain", "vit", "tower"] = "cnn"
     size: int = Field(64, ge=16, le=1024, description="height and width of the input in pixels")
     patch: int = Field(4, ge=2, le=32, description="stride of the stem; plain has none")
     widths: tuple[int, ...] = (64, 128)
     depths: tuple[int, ...] = (2, 3)
     heads: int = Field(4, ge=1)
+    tower: TowerConfig | None = Field(None, description="for kind tower: which model")
 
     @model_validator(mode="after")
     def _check(self) -> ImageEncoderConfig:
+        if (self.kind == "tower") != (self.tower is not None):
+            raise ValueError("tower is given for kind tower, and for no other")
         if len(self.widths) != len(self.depths) or not self.widths:
             raise ValueError("widths and depths must have the same length, at least 1")
         if self.size % self.stride:
@@ -46,7 +62,7 @@ class ImageEncoderConfig(_Record):
         """Pixels between neighbouring output tokens."""
         if self.kind == "plain":
             return 2 ** min(2, len(self.widths)) * 2  # two strided stages, then a pooling
-        return self.patch * (1 if self.kind == "vit" else 2 ** (len(self.widths) - 1))
+        return self.patch * (1 if self.kind in ("vit", "tower") else 2 ** (len(self.widths) - 1))
 
     @property
     def grid(self) -> int:

@@ -36,8 +36,18 @@ from mmcore.models.text_encoder import build_text_encoder
 _PIXEL_MEAN, _PIXEL_DEVIATION = 127.5, 64.0
 
 
+def is_features(pixels: Tensor) -> bool:
+    """Whether these are a frozen tower's features (mmcore.models.tower) and no colours."""
+    return pixels.dtype == torch.float16
+
+
 def normalise_pixels(pixels: Tensor) -> Tensor:
-    """uint8 or float 0..255 [B, 3, S, S] -> float32 around zero with about unit deviation."""
+    """uint8 or float32 0..255 [B, 3, S, S] -> float32 around zero with about unit deviation.
+
+    A frozen tower's features, float16 [B, W, G, G], stay as they are but for their type.
+    """
+    if is_features(pixels):
+        return pixels.float()
     return (pixels.float() - _PIXEL_MEAN) / _PIXEL_DEVIATION
 
 

@@ -190,8 +190,23 @@ class VitEncoder(nn.Module):
         return self.norm(x)
 
 
+class TowerEncoder(nn.Module):
+    """What is trained on top of a frozen tower's features: a norm and positions."""
+
+    def __init__(self, config: ImageEncoderConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.widths[-1])
+        self.position = learned(config.grid**2, config.widths[-1])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B, W, G, G] -> [B, G * G, W]."""
+        return self.norm(features.flatten(2).transpose(1, 2)) + self.position
+
+
 def build_image_encoder(config: ImageEncoderConfig, dropout: float) -> nn.Module:
     """The encoder that ``config.kind`` names; its output width is ``config.widths[-1]``."""
     if config.kind == "vit":
         return VitEncoder(config, dropout)
+    if config.kind == "tower":
+        return TowerEncoder(config)
     return PlainEncoder(config) if config.kind == "plain" else CnnEncoder(config)

@@ -18,6 +18,7 @@ from mmcore.models.fusion_model import FusionModel, normalise_pixels
 from mmcore.models.images import decode_images
 from mmcore.models.labels import Labels
 from mmcore.models.layers import Encoded
+from mmcore.models.tower import OnnxTower
 
 Images = Sequence[bytes] | Tensor
 Items = TypeVar("Items", Sequence[bytes] | Tensor, Sequence[bytes], Sequence[str])
@@ -35,6 +36,8 @@ class Predictor:
         self._tokenizer = artifact.tokenizer
         self.labels: Labels = artifact.labels
         self.batch_size = batch_size
+        image = artifact.model.config.image
+        self._tower = None if artifact.tower is None else OnnxTower(artifact.tower, image)
 
     @property
     def model(self) -> FusionModel:
@@ -47,9 +50,11 @@ class Predictor:
         return self._model.token_embedding.weight.device
 
     def decode(self, images: Sequence[bytes]) -> Tensor:
-        """Encoded pictures -> uint8 [N, 3, S, S]; UserError names the first that fails."""
-        pixels = decode_images(list(images), self._model.config.image.size)
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        """Encoded pictures -> uint8 [N, 3, S, S], or a frozen tower's features of them, float16
+        [N, W, G, G]; UserError names the first that fails."""
+        decoded = decode_images(list(images), self._model.config.image.size)
+        pixels = torch.from_numpy(decoded).permute(0, 3, 1, 2)
+        return pixels if self._tower is None else self._tower.features(pixels)
 
     @torch.inference_mode()
     def encode_images(self, images: Images) -> NDArray[np.float32]:

@@ -6,10 +6,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmcore.models.fusion_model import is_features, normalise_pixels
 from mmcore.train.batches import AUGMENT_COLUMNS
 
 _MAX_ERASED = 0.25  # side of an erased box as a share of the picture's
 _NOISE_SEED = 1
+
+
+def view(pixels: Tensor, uniform: Tensor, strength: float) -> Tensor:
+    """A batch's pixels as the model reads them: normalised and augmented. The features of a frozen
+    tower are only normalised."""
+    normalised = normalise_pixels(pixels)
+    return normalised if is_features(pixels) else augment(normalised, uniform, strength)
 
 
 def augment(pixels: Tensor, uniform: Tensor, strength: float) -> Tensor:

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcore.models.config import PAD
-from mmcore.models.fusion_model import FusionModel, normalise_pixels
+from mmcore.models.fusion_model import FusionModel, is_features
 from mmcore.models.layers import Encoded, full_precision
 from mmcore.models.prompts import question_prompts, with_answers
-from mmcore.train.augment import augment
+from mmcore.train.augment import view
 from mmcore.train.balance import BIAS
 from mmcore.train.batches import Batch
 from mmcore.train.consistency import STRENGTH, consistency_sum, unlabelled
@@ -135,7 +135,7 @@ class TaskLosses(nn.Module):
         image = self.model.embed(enc.image, "image")
         text = self.model.embed(enc.text, "text")
         zero = image.new_zeros(())
-        on = self.weights
+        on, colours = self.weights, not is_features(batch.pixels)
         contrastive = zero
         if cached is not None:
             contrastive = cached.loss((image, text), self._head())
@@ -143,7 +143,7 @@ class TaskLosses(nn.Module):
             opinion = self._soft_targets([batch], strength, soft)
             contrastive = self._contrastive([batch], (image, text), self._head(), ranks, opinion)
         sums = [
-            self._reconstruction(enc) if on.reconstruction else zero,
+            self._reconstruction(enc) if on.reconstruction and colours else zero,
             contrastive,
             self._matching(batch, enc, image, text) if on.matching else zero,
             self._caption(batch, enc.image) if on.caption else zero,
@@ -184,7 +184,7 @@ class TaskLosses(nn.Module):
             )
 
     def _encode(self, batch: Batch, strength: float) -> Encodings:
-        pixels = augment(normalise_pixels(batch.pixels), batch.uniform, strength)
+        pixels = view(batch.pixels, batch.uniform, strength)
         return Encodings(
             pixels, self.model.encode_image(pixels), self.model.encode_text(batch.captions)
         )
@@ -223,7 +223,7 @@ class TaskLosses(nn.Module):
             return None
         images, texts = [], []
         for batch in batches:
-            pixels = augment(normalise_pixels(batch.pixels), batch.uniform, strength)
+            pixels = view(batch.pixels, batch.uniform, strength)
             images.append(teacher.embed(teacher.encode_image(pixels), "image"))
             texts.append(teacher.embed(teacher.encode_text(batch.captions), "text"))
         return SoftTargets(torch.cat(images), torch.cat(texts), teacher.retrieval.scale, share)
@@ -310,7 +310,7 @@ class TaskLosses(nn.Module):
             return enc.image.pooled.new_zeros(())
         # other random numbers than the weak view's, as uniform as they
         uniform = (batch.uniform[rows] + 0.618034) % 1.0
-        strong = augment(normalise_pixels(batch.pixels[rows]), uniform, STRENGTH)
+        strong = view(batch.pixels[rows], uniform, STRENGTH)
         weak = Encoded(enc.image.tokens[rows], None, enc.image.pooled[rows])
         seen = self.model.encode_image(strong)
         return consistency_sum(self.model, weak, seen, missing[:, rows], self.threshold)

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-import mmcore.train.losses as losses_module
+import mmcore.train.augment as augment_module
 from mmcore.models.fusion_model import FusionModel, normalise_pixels
 from mmcore.train.loop import Trainer
 from mmcore.train.losses import TASKS
@@ -37,7 +37,7 @@ def _trainer(
     model: FusionModel, accumulate: int, ranks: Ranks, weights: dict[str, float], **changes: Any
 ) -> Trainer:
     """A trainer in float64 that computes a step's gradients but leaves the weights."""
-    losses_module.normalise_pixels = _double_pixels  # the test's own process or its fixture
+    augment_module.normalise_pixels = _double_pixels  # the test's own process or its fixture
     table, pixels = world.training_data(16)
     values = {
         "batch_size": 8,
@@ -67,7 +67,7 @@ def _gradients(made: Trainer) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(autouse=True)
 def _float64(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses_module, "normalise_pixels", _double_pixels)
+    monkeypatch.setattr(augment_module, "normalise_pixels", _double_pixels)
 
 
 def _same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:

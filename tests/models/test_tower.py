@@ -1,0 +1,144 @@
+"""A frozen ONNX tower: its features stand for pixels, it travels with the model, it is checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mmcore.errors import UserError
+from mmcore.models import load_model
+from mmcore.models.artifact import Artifact, save_artifact
+from mmcore.models.images import decode_images
+from mmcore.models.predictor import Predictor
+from mmcore.models.tower import OnnxTower
+from mmcore.train.loop import Trainer
+from mmcore.train.losses import TASKS
+from mmcore.train.settings import LoopSettings
+from tests.models import tiny
+from tests.train import world
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _message(*fields: tuple[int, int | str | bytes]) -> bytes:
+    """A protobuf message of (field number, value)."""
+    out = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            out += _varint(number << 3) + _varint(value)
+        else:
+            raw = value.encode() if isinstance(value, str) else value
+            out += _varint(number << 3 | 2) + _varint(len(raw)) + raw
+    return out
+
+
+def _tensor(name: str, shape: Iterable[int | str]) -> bytes:
+    dims = [(1, _message((1 if isinstance(d, int) else 2, d))) for d in shape]
+    kind = _message((1, _message((1, 1), (2, _message(*dims)))))  # of float32
+    return _message((1, name), (2, kind))
+
+
+def onnx_pooling(patch: int) -> bytes:
+    """An ONNX model: the mean colour of each patch x patch pixels, [N, 3, S, S] -> [N, 3, G, G]."""
+    attributes = [
+        (5, _message((1, name), (8, patch), (8, patch), (20, 7)))
+        for name in ("kernel_shape", "strides")
+    ]
+    node = _message((1, "pixels"), (2, "features"), (4, "AveragePool"), *attributes)
+    graph = _message(
+        (1, node),
+        (2, "pooling"),
+        (11, _tensor("pixels", ("N", 3, 32, 32))),
+        (12, _tensor("features", ("N", 3, 32 // patch, 32 // patch))),
+    )
+    return _message((1, 8), (7, graph), (8, _message((1, ""), (2, 13))))
+
+
+def _config(tower: bytes, **changes: Any) -> dict[str, Any]:
+    image = {"kind": "tower", "patch": 8, "widths": (3,), "depths": (1,),
+             "tower": {"sha256": hashlib.sha256(tower).hexdigest()}}  # fmt: skip
+    return {**image, **changes}
+
+
+TOWER = onnx_pooling(8)
+PICTURES, RECORDS = world.samples(6)
+
+
+def _artifact(**changes: Any) -> Artifact:
+    made = tiny.artifact(image=_config(TOWER, **changes))
+    return Artifact(made.model, made.labels, made.tokenizer, TOWER)
+
+
+def test_features_are_the_towers_of_normalised_pixels() -> None:
+    predictor = Predictor(_artifact())
+    features = predictor.decode(PICTURES)
+    assert features.dtype == torch.float16 and features.shape == (6, 3, 4, 4)
+    pixels = decode_images(PICTURES, 32).astype(np.float64)
+    means = pixels.reshape(6, 4, 8, 4, 8, 3).mean(axis=(2, 4)).transpose(0, 3, 1, 2)
+    mean, deviation = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    expected = (means - np.reshape(mean, (3, 1, 1))) / np.reshape(deviation, (3, 1, 1))
+    np.testing.assert_allclose(features, expected, atol=2e-3)
+
+
+def test_a_model_on_a_tower_learns_from_cached_features_and_is_saved_with_it(
+    tmp_path: Path,
+) -> None:
+    artifact = _artifact()
+    table, _ = world.training_data(6)
+    cached = Predictor(artifact).decode(PICTURES).permute(0, 2, 3, 1).numpy()
+    ticks = iter(range(1000))
+    weights = {**dict.fromkeys(TASKS, 0.0), "contrastive": 1.0}
+    settings = LoopSettings.model_validate(
+        {
+            "budget_minutes": 1,
+            "batch_size": 6,
+            "questions": 1,
+            "amp": "off",
+            "optimizer": "adamw",
+            "ema": 0.9,
+            "validations": 0,
+            "loss_weights": weights,
+        }
+    )
+    made = Trainer(
+        artifact.model, table, lambda n: cached[n], settings, 0, clock=lambda: float(next(ticks))
+    )
+    made.fit()
+    save_artifact(tmp_path, Artifact(made.ema.model, artifact.labels, artifact.tokenizer, TOWER))
+    loaded = load_model(tmp_path)
+    texts = [record["captions"][0]["text"] for record in RECORDS]
+    similarity = loaded.encode_texts(texts) @ loaded.encode_images(PICTURES).T
+    assert (similarity.argmax(axis=1) // 2 == np.arange(6) // 2).all()  # the colours
+
+
+def test_a_missing_or_another_tower_is_refused(tmp_path: Path) -> None:
+    save_artifact(tmp_path, _artifact())
+    (tmp_path / "tower.onnx").write_bytes(onnx_pooling(16))
+    with pytest.raises(UserError, match=r"tower\.onnx is not the file"):
+        load_model(tmp_path)
+    (tmp_path / "tower.onnx").unlink()
+    with pytest.raises(UserError, match=r"tower\.onnx is missing"):
+        load_model(tmp_path)
+
+
+def test_a_tower_that_does_not_fit_its_config_is_refused() -> None:
+    wrong = tiny.config(image=_config(TOWER, widths=(5,))).image
+    with pytest.raises(UserError, match=r"gives \[3, 4, 4\] .* says \[5, 4, 4\]"):
+        OnnxTower(TOWER, wrong).features(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    garbage = b"no model"
+    with pytest.raises(UserError, match="cannot be loaded"):
+        OnnxTower(garbage, tiny.config(image=_config(garbage)).image)
+    with pytest.raises(ValueError, match="tower is given for kind tower"):
+        tiny.config(image={"kind": "tower"})
