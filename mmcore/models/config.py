@@ -6,7 +6,7 @@ import json
 from importlib import resources
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from mmcore.errors import UserError
 
@@ -30,25 +30,41 @@ class TowerConfig(_Record):
     )
 
 
+class BackboneConfig(_Record):
+    """An architecture of the `transformers` library, with its own options."""
+
+    family: str = Field(description="model_type of the library, e.g. vit, dinov2, convnext, bert")
+    options: dict[str, JsonValue] = Field({}, description="of its configuration class")
+    mean: tuple[float, float, float] = Field(
+        (123.675, 116.28, 103.53), description="for images: taken from 0..255 pixels; ImageNet's"
+    )
+    deviation: tuple[float, float, float] = Field(
+        (58.395, 57.12, 57.375), description="for images: divides them after that"
+    )
+
+
 class ImageEncoderConfig(_Record):
     """``cnn``: one residual stage per entry of widths/depths, each at half the resolution of the
     one before; ``convnext``: the same with depthwise convolutions; ``plain``: convolutions with
     batch norm, the first two stages at half the resolution of the one before; ``vit``: widths[-1],
     depths[-1] and heads of a plain vision transformer; ``tower``: a frozen ONNX model's features of
-    widths[-1] channels, one for each ``patch`` x ``patch`` pixels."""
+    widths[-1] channels, one for each ``patch`` x ``patch`` pixels; ``transformers``: a backbone of
+    that library with such an output."""
 
-    kind: Literal["cnn", "convnext", "plain", "vit", "tower"] = "cnn"
+    kind: Literal["cnn", "convnext", "plain", "vit", "tower", "transformers"] = "cnn"
     size: int = Field(64, ge=16, le=1024, description="height and width of the input in pixels")
     patch: int = Field(4, ge=2, le=32, description="stride of the stem; plain has none")
     widths: tuple[int, ...] = (64, 128)
     depths: tuple[int, ...] = (2, 3)
     heads: int = Field(4, ge=1)
     tower: TowerConfig | None = Field(None, description="for kind tower: which model")
+    backbone: BackboneConfig | None = Field(None, description="for kind transformers: which")
 
     @model_validator(mode="after")
     def _check(self) -> ImageEncoderConfig:
         if (self.kind == "tower") != (self.tower is not None):
             raise ValueError("tower is given for kind tower, and for no other")
+        _check_backbone(self.kind, self.backbone)
         if len(self.widths) != len(self.depths) or not self.widths:
             raise ValueError("widths and depths must have the same length, at least 1")
         if self.size % self.stride:
@@ -62,7 +78,7 @@ class ImageEncoderConfig(_Record):
         """Pixels between neighbouring output tokens."""
         if self.kind == "plain":
             return 2 ** min(2, len(self.widths)) * 2  # two strided stages, then a pooling
-        return self.patch * (1 if self.kind in ("vit", "tower") else 2 ** (len(self.widths) - 1))
+        return self.patch * (2 ** (len(self.widths) - 1) if self.kind in ("cnn", "convnext") else 1)
 
     @property
     def grid(self) -> int:
@@ -70,13 +86,25 @@ class ImageEncoderConfig(_Record):
         return self.size // self.stride
 
 
-class TextEncoderConfig(_Record):
-    """``transformer``, or bidirectional ``gru`` or ``lstm``, over at most ``max_tokens`` tokens."""
+def _check_backbone(kind: str, backbone: BackboneConfig | None) -> None:
+    if (kind == "transformers") != (backbone is not None):
+        raise ValueError("backbone is given for kind transformers, and for no other")
 
-    kind: Literal["transformer", "gru", "lstm"] = "transformer"
+
+class TextEncoderConfig(_Record):
+    """``transformer``, bidirectional ``gru`` or ``lstm``, or a backbone of the ``transformers``
+    library, over at most ``max_tokens`` tokens."""
+
+    kind: Literal["transformer", "gru", "lstm", "transformers"] = "transformer"
     depth: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
     max_tokens: int = Field(40, ge=4, le=1024)
+    backbone: BackboneConfig | None = Field(None, description="for kind transformers: which")
+
+    @model_validator(mode="after")
+    def _check(self) -> TextEncoderConfig:
+        _check_backbone(self.kind, self.backbone)
+        return self
 
 
 class AudioEncoderConfig(_Record):

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmcore.models.backbone import TransformersImageEncoder
 from mmcore.models.config import ImageEncoderConfig
 from mmcore.models.layers import Mlp, TransformerBlock, learned
 
@@ -209,4 +210,6 @@ def build_image_encoder(config: ImageEncoderConfig, dropout: float) -> nn.Module
         return VitEncoder(config, dropout)
     if config.kind == "tower":
         return TowerEncoder(config)
+    if config.kind == "transformers":
+        return TransformersImageEncoder(config)
     return PlainEncoder(config) if config.kind == "plain" else CnnEncoder(config)

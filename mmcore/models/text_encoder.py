@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from mmcore.models.backbone import TransformersTextEncoder
 from mmcore.models.config import TextEncoderConfig
 from mmcore.models.layers import TransformerBlock, full_precision, learned
 
@@ -59,4 +60,6 @@ def build_text_encoder(config: TextEncoderConfig, width: int, dropout: float) ->
     """The encoder that ``config.kind`` names."""
     if config.kind == "transformer":
         return TransformerTextEncoder(config, width, dropout)
+    if config.backbone is not None:
+        return TransformersTextEncoder(config.backbone, width)
     return RecurrentTextEncoder(config, width, dropout)

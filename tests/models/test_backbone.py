@@ -1,0 +1,98 @@
+"""Encoders of the transformers library: they train and are saved like our own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mmcore.errors import UserError
+from mmcore.models import load_model
+from mmcore.models.artifact import Artifact, save_artifact
+from mmcore.models.backbone import load_pretrained
+from mmcore.train.batches import make_batch
+from mmcore.train.losses import Modes, TaskLosses
+from mmcore.train.ranks import Ranks
+from mmcore.train.settings import LossWeights
+from tests.models import tiny
+from tests.train import world
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+VIT = {"family": "vit", "options": {**SMALL, "intermediate_size": 64, "image_size": 32,
+                                    "patch_size": 8}}  # fmt: skip
+CONVNEXT = {"family": "convnext",
+            "options": {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2,
+                        "patch_size": 4}}  # fmt: skip
+BERT = {"family": "bert", "options": {**SMALL, "intermediate_size": 64, "vocab_size": 4}}
+
+
+def _image(backbone: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    shape = {"kind": "transformers", "patch": 8, "widths": (32,), "depths": (1,)}
+    return {**shape, "backbone": backbone, **changes}
+
+
+@pytest.mark.parametrize("image", [VIT, CONVNEXT], ids=["vit", "convnext"])
+def test_a_backbone_gets_a_gradient_and_is_saved_with_the_model(
+    image: dict[str, Any], tmp_path: Path
+) -> None:
+    model = tiny.model(image=_image(image), text={"kind": "transformers", "backbone": BERT})
+    table, pixels = world.training_data(6)
+    losses = TaskLosses(model, LossWeights(), Modes())
+    losses(make_batch(table, pixels, 0, 0, 6, 2), 0.5, Ranks()).sum().backward()
+    for encoder in (model.image_encoder, model.text_encoder):
+        trained = [p.grad is not None and bool(p.grad.any()) for p in encoder.parameters()]
+        assert sum(trained) >= 0.8 * len(trained)
+    save_artifact(tmp_path, Artifact(model.eval(), tiny.LABELS, tiny.tokenizer()))
+    pictures = world.samples(6)[0]
+    found = load_model(tmp_path)
+    with torch.no_grad():
+        encoded = model.encode_image(found.decode(pictures).float().sub(127.5).div(64))
+        expected = model.embed(encoded, "image")
+    np.testing.assert_allclose(found.encode_images(pictures), expected, atol=1e-5)
+
+
+def test_pretrained_weights_are_found_below_their_prefix(tmp_path: Path) -> None:
+    theirs, ours = tiny.model(seed=1, image=_image(VIT)), tiny.model(seed=2, image=_image(VIT))
+    state = theirs.image_encoder.backbone.state_dict()  # type: ignore[union-attr,operator]
+    named = {f"vit.{name}": tensor.contiguous() for name, tensor in state.items()}
+    save_file({**named, "classifier.weight": torch.zeros(2, 32)}, tmp_path / "model.safetensors")
+    said = load_pretrained(ours.image_encoder, tmp_path)
+    assert said == f"{len(state)} of {len(state)} tensors from {tmp_path.name}"
+    for name, tensor in ours.image_encoder.backbone.state_dict().items():  # type: ignore[union-attr,operator]
+        torch.testing.assert_close(tensor, state[name])
+
+
+def test_weights_of_another_architecture_and_missing_ones_are_refused(tmp_path: Path) -> None:
+    encoder = tiny.model(image=_image(VIT)).image_encoder
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read"):
+        load_pretrained(encoder, tmp_path)
+    save_file({"other": torch.zeros(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match=r"Only 0 of .* another architecture"):
+        load_pretrained(encoder, tmp_path)
+    with pytest.raises(UserError, match="kind transformers"):
+        load_pretrained(tiny.model().image_encoder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (_image({"family": "no-such"}), "cannot build a backbone 'no-such'"),
+        (_image(VIT, widths=(16,)), "gives 17 tokens of width 32; the config says 16 of 16"),
+    ],
+)
+def test_a_backbone_that_does_not_fit_is_refused(image: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        tiny.model(image=image).encode_image(torch.zeros(1, 3, 32, 32))
+
+
+def test_without_the_library_the_message_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)  # as if it were not installed
+    with pytest.raises(UserError, match=r"pip install 'mmcore\[backbones\]'"):
+        tiny.model(image=_image(VIT))
