@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmcore.errors import UserError
 from mmcore.models import load_preset, preset_names
+from mmcore.models.artifact import Artifact, load_artifact, save_artifact
 from mmcore.models.config import ModelConfig, parse_config
 from mmcore.models.fusion_model import FusionModel, parameter_count
 from mmcore.train.batches import make_batch
@@ -30,8 +32,8 @@ GRID = list(
 
 
 @pytest.mark.parametrize(("image", "text", "alignment", "fusion"), GRID)
-def test_every_combination_gets_a_gradient_for_every_weight(
-    image: str, text: str, alignment: str, fusion: str
+def test_every_combination_gets_a_gradient_for_every_weight_and_is_saved(
+    image: str, text: str, alignment: str, fusion: str, tmp_path: Path
 ) -> None:
     model = tiny.model(
         image={"kind": image}, text={"kind": text}, alignment=alignment, fusion=fusion
@@ -49,6 +51,10 @@ def test_every_combination_gets_a_gradient_for_every_weight(
     unused = {"missing_token.image", "missing_token.text"} if fusion != "cross_attention" else set()
     unused |= {"missing_pooled.image", "missing_pooled.text"} if fusion == "none" else set()
     assert set(without) <= unused
+    save_artifact(tmp_path, Artifact(model, tiny.LABELS, tiny.tokenizer()))
+    loaded, saved = load_artifact(tmp_path).model.state_dict(), model.state_dict()
+    assert loaded.keys() == saved.keys()
+    assert all(loaded[name].equal(value) for name, value in saved.items())
 
 
 def test_presets_are_sorted_by_size_and_all_build() -> None:
