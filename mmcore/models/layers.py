@@ -55,16 +55,23 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool =
     """q [B,H,T,d], k and v [B,H,N,d], mask [B,N] -> [B,T,H*d]."""
     wide = None if mask is None else mask[:, None, None, :]
     if q.device.type != "cpu":
+        if causal and wide is not None:  # the fused kernels take one of the two
+            wide, causal = wide & ~_later(q.shape[-2], k.shape[-2], q.device), False
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=wide, is_causal=causal)
         return out.transpose(1, 2).flatten(2)
     # torch's fused CPU kernel spends ten times its forward in the backward on short sequences
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # [B, H, T, N]
     if causal:
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
+        later = _later(q.shape[-2], k.shape[-2], q.device)
         scores = scores.masked_fill(later, -torch.inf)
     if wide is not None:
         scores = scores.masked_fill(~wide, -torch.inf)
     return (scores.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2).flatten(2)
+
+
+def _later(queries: int, keys: int, device: torch.device) -> Tensor:
+    """Which keys come after their query, bool [queries, keys]."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).triu(1)
 
 
 class SelfAttention(nn.Module):

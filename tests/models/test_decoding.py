@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mmcore.models.config import BOS, EOS, MASK, PAD
 from mmcore.models.decoding import Search, decode, sample_nucleus
 from mmcore.models.fusion_model import FusionModel
-from mmcore.models.layers import Encoded
+from mmcore.models.layers import Encoded, TransformerBlock
 from mmcore.models.prompts import question_prompts, with_answers
 from tests.models import tiny
 
@@ -112,6 +112,15 @@ def test_nucleus_draws_the_likeliest_tokens_by_their_chances() -> None:
     torch.testing.assert_close(
         shares, torch.tensor([0.5 / 0.8, 0.3 / 0.8, 0.0, 0.0]), atol=0.02, rtol=0
     )
+
+
+def test_a_decoder_block_steps_with_the_kernels_of_other_devices() -> None:
+    with torch.device("meta"):  # no values, but the checks of the fused attention
+        block, context = TransformerBlock(32, 2, cross=True), torch.empty(3, 5, 32)
+        cache, visible = block.cache(6, 8, context), torch.ones(6, 8, dtype=torch.bool)
+        prompt = block.step(torch.empty(6, 4, 32), cache, 0, visible[:, :4], None)
+        token = block.step(torch.empty(6, 1, 32), cache, 4, visible[:, :5], None)
+    assert (prompt.shape, token.shape) == ((6, 4, 32), (6, 1, 32))
 
 
 def test_a_wrong_search_is_refused() -> None:
