@@ -66,7 +66,8 @@ def main() -> None:
     parser.add_argument("--features", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=0)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--caption", type=float, default=0.0, help="weight of writing captions")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -108,7 +109,7 @@ def main() -> None:
             "validations": 0,
             "checkpoint_minutes": 1e9,
             "log_seconds": 1e9,
-            "loss_weights": {"reconstruction": 0, "matching": 0, "caption": 0.5},
+            "loss_weights": {"matching": 0, "caption": options.caption},
         }
     )
     table = build_table(train, labels, tokenizer, config.text.max_tokens)
@@ -122,9 +123,9 @@ def main() -> None:
     )
     state = trainer.fit()
     predictor = Predictor(Artifact(trainer.ema.model, labels, tokenizer, onnx))
-    pixels = torch.from_numpy(np.asarray(features["val"])).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.array(features["val"])).permute(0, 3, 1, 2)
     scores = recalls(predictor, pixels, val)
-    captions = predictor.caption(pixels[:5])
+    captions = predictor.caption(pixels[:5]) if options.caption else []
     result = {
         "seconds": options.seconds,
         "epochs": round(state.cursor / len(train), 1),
