@@ -1,0 +1,137 @@
+"""How well a champion tells right captions from wrong ones, on photographs with human captions.
+
+    python benchmarks/weak/noisy_captions.py corpus --photos FLICKR8K --out CORPUS
+    mmcore run all --recipe recipe.yaml --root LAKE     # sources: [{kind: folder, path: CORPUS}]
+    python benchmarks/weak/noisy_captions.py score --model MODEL --photos FLICKR8K
+
+`corpus` copies the training photographs and gives two captions in five to the wrong photograph, so
+the champion learns from the noise it is later asked about. `score` takes photographs that no
+training saw (`val`), mixes their captions in the same way, and asks for the area under the ROC
+curve: the chance that a right caption scores above a wrong one. A bag-of-words guess that never
+looks at the picture stands beside it: it must not beat one half.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmcore.models import load_model
+
+WRONG_SHARE = 0.4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    corpus = commands.add_parser("corpus")
+    corpus.add_argument("--photos", type=Path, required=True)
+    corpus.add_argument("--out", type=Path, required=True)
+    corpus.set_defaults(run=make_corpus)
+    score = commands.add_parser("score")
+    score.add_argument("--photos", type=Path, required=True)
+    score.add_argument("--model", type=Path, required=True)
+    score.add_argument("--wrong", type=float, default=WRONG_SHARE)
+    score.set_defaults(run=score_champion)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+
+
+def records(photos: Path, split: str) -> list[dict[str, Any]]:
+    """The annotated photographs of a split."""
+    lines = (photos / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
+    return [record for line in lines if (record := json.loads(line))["split"] == split]
+
+
+def mixed(
+    owners: NDArray[np.int64], share: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Which caption stands at each place, and whether it is the right one.
+
+    owners: int64 [n], the photograph of each caption. `share` of the places trade captions among
+    themselves; one that met its own photograph again is right after all.
+    """
+    draw = np.random.default_rng(seed)
+    moved = draw.permutation(len(owners))[: round(share * len(owners))]
+    at = np.arange(len(owners))
+    at[moved] = at[np.roll(moved, 1)]
+    return at, owners[at] == owners
+
+
+def make_corpus(arguments: argparse.Namespace) -> None:
+    """Photographs and annotations with mixed captions, and what is true of them in `truth.json`."""
+    arguments.out.mkdir(parents=True)
+    kept = records(arguments.photos, "train")
+    texts = np.array([text for record in kept for text in record["captions"]], object)
+    owners = np.repeat(np.arange(len(kept)), [len(record["captions"]) for record in kept])
+    at, right = mixed(owners, WRONG_SHARE, seed=0)
+    with open(arguments.out / "annotations.jsonl", "w", encoding="utf-8") as out:
+        for number, record in enumerate(kept):
+            captions = texts[at[owners == number]].tolist()
+            out.write(json.dumps({"image": record["image"], "captions": captions}) + "\n")
+    for tar in sorted(arguments.photos.glob("images-*.tar")):
+        shutil.copy(tar, arguments.out)
+    print(f"{len(kept):,} photographs, {len(texts):,} captions, {1 - right.mean():.1%} wrong")
+
+
+def score_champion(arguments: argparse.Namespace) -> None:
+    """AUROC of the champion's scores on photographs it never saw."""
+    kept = records(arguments.photos, "val")
+    pictures = read_pictures(arguments.photos, {record["image"] for record in kept})
+    texts = [text for record in kept for text in record["captions"]]
+    owners = np.repeat(np.arange(len(kept)), [len(record["captions"]) for record in kept])
+    at, right = mixed(owners, arguments.wrong, seed=1)
+    model = load_model(arguments.model)
+    pixels = model.decode([pictures[record["image"]] for record in kept])
+    seen, said = model.encode_images(pixels), model.encode_texts(texts)
+    cosine = (seen[owners] * said[at]).sum(axis=1)
+    match = model.match(pixels[owners], [texts[i] for i in at])
+    blind = np.array([len(texts[i].split()) for i in at], float)
+    print(f"{len(kept):,} photographs, {len(texts):,} captions, {1 - right.mean():.1%} wrong")
+    scores = {
+        "cosine": cosine,
+        "matching head": match,
+        "both": ranks(cosine) + ranks(match),
+        "length alone": blind,
+    }
+    for name, values in scores.items():
+        best = np.argsort(-values, kind="stable")[: right.sum()]
+        print(f"{name:<14} AUROC {auroc(values, right):.3f}  precision {right[best].mean():.3f}")
+
+
+def read_pictures(photos: Path, names: set[str]) -> dict[str, bytes]:
+    """Bytes of some photographs by file name."""
+    found = {}
+    for tar in sorted(photos.glob("images-*.tar")):
+        with tarfile.open(tar) as archive:
+            for member in archive:
+                name = Path(member.name).name
+                if name in names:
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    found[name] = file.read()
+    return found
+
+
+def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean ranks of values, ties shared."""
+    _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[where]
+
+
+def auroc(values: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Area under the ROC curve (Mann-Whitney)."""
+    positive = right.sum()
+    above = ranks(values)[right].sum() - positive * (positive + 1) / 2
+    return float(above / (positive * (~right).sum()))
+
+
+if __name__ == "__main__":
+    main()
