@@ -10,12 +10,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
@@ -23,7 +20,6 @@ from mmcore.recipe import Recipe
 
 if TYPE_CHECKING:
     from mmcore.dedup.stage_semantic import Eyes
-    from mmcore.models import Predictor
 
 
 @dataclass(frozen=True)
@@ -216,31 +212,16 @@ def _start(job: Job) -> Path | None:
 
 def _eyes(job: Job) -> Eyes | None:
     """The image encoder of the champion of the days before, where the recipe wants it."""
-    from mmcore import registry
+    from mmcore import champion
     from mmcore.cluster import say
-    from mmcore.dedup.stage_semantic import Eyes
 
     if job.recipe.dedup.semantic is None:
         return None
-    found = registry.champion(job.recipe.registry, job.lake, job.recipe.name, before=job.day)
+    found = champion.find_champion(job.recipe, job.lake, job.day)
     if found is None:
         say("dedup", f"meaning is not compared: there is no champion of a day before {job.day}")
         return None
-    version, folder = found
-    return Eyes(version.candidate, partial(_embed, folder))
-
-
-def _embed(folder: Path, images: list[bytes]) -> NDArray[np.float32]:
-    """Embeddings of encoded images, by the model in a folder."""
-    return _model(folder).encode_images(images)
-
-
-@lru_cache(maxsize=1)
-def _model(folder: Path) -> Predictor:
-    """One model a worker: loading it costs more than embedding a part."""
-    from mmcore.models import load_model
-
-    return load_model(folder)
+    return champion.eyes(found)
 
 
 @contextlib.contextmanager
