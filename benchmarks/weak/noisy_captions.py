@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmcore.models import load_model
+from mmcore.weak.matching import Calibration, calibrate
 
 WRONG_SHARE = 0.4
 
@@ -104,6 +105,25 @@ def score_champion(arguments: argparse.Namespace) -> None:
     for name, values in scores.items():
         best = np.argsort(-values, kind="stable")[: right.sum()]
         print(f"{name:<14} AUROC {auroc(values, right):.3f}  precision {right[best].mean():.3f}")
+    others = (seen[(owners + len(kept) // 2) % len(kept)] * said[at]).sum(axis=1)
+    print_calibration(calibrate(cosine, others), cosine, right)
+
+
+def print_calibration(
+    found: Calibration | None, scores: NDArray[np.float32], right: NDArray[np.bool_]
+) -> None:
+    """What mmcore makes of the scores, which knows of no caption whether it is right."""
+    assert found is not None
+    chance = found(scores)
+    kept = chance >= 0.5
+    bins = np.digitize(chance, np.linspace(0, 1, 11)[1:-1])
+    gaps = [abs(chance[bins == b].sum() - right[bins == b].sum()) for b in range(10)]
+    print(f"wrong share    estimated {found.wrong_share:.3f}, true {1 - right.mean():.3f}")
+    print(f"probability    ECE {sum(gaps) / len(chance):.3f}")
+    print(
+        f"kept at 0.5    {kept.mean():.3f} of the captions, {right[kept].mean():.3f} of them right "
+        f"(before: {right.mean():.3f}), {kept[right].mean():.3f} of the right ones"
+    )
 
 
 def read_pictures(photos: Path, names: set[str]) -> dict[str, bytes]:
