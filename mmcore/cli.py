@@ -147,6 +147,30 @@ def takedown(target: str, reason: str, day: str | None, root: str, as_json: bool
 
 
 @cli.command()
+@click.argument("labeler")
+@click.option("--reason", default="requested", show_default=True, help="Kept on the list.")
+@click.option("--day", default=None, help="UTC day of the request; default: today.")
+@root_option
+@json_option
+def retract(labeler: str, reason: str, day: str | None, root: str, as_json: bool) -> None:
+    """Leave the labels of LABELER out of later runs: a labeling function or a model version.
+
+    keywords, tag/keywords (of one task only) or shop@3, as the `source` of a label names it.
+    """
+    from mmcore.graph import check_day, today
+    from mmcore.lake import Lake
+    from mmcore.weak.stage_retract import retract as put_on_list
+
+    done = put_on_list(Lake(root), labeler, reason, check_day(day or today()))
+    if as_json:
+        _print_json({"labeler": labeler, "labels": done.days} | _summary(done.dataset))
+        return
+    click.echo(f"Retracted {labeler}: its labels are left out from now on.")
+    for made, number in done.days.items():
+        click.echo(f"  pairs@{made} has {number:,}: run pairs and all after it again for {made}.")
+
+
+@cli.command()
 @root_option
 @json_option
 def datasets(root: str, as_json: bool) -> None:

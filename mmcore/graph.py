@@ -14,12 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.recipe import Recipe
 
 if TYPE_CHECKING:
     from mmcore.dedup.stage_semantic import Eyes
+    from mmcore.weak.stage_bootstrap import Labeler
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,8 @@ def pairs(job: Job) -> Dataset:
     """Weak labels for the five tasks: `pairs`."""
     from mmcore.weak import stage
 
-    return stage.run(job.lake, job.day, job.recipe.weak, seed=job.recipe.seed)
+    labeler = _labeler(job)
+    return stage.run(job.lake, job.day, job.recipe.weak, seed=job.recipe.seed, champion=labeler)
 
 
 def shards(job: Job) -> Dataset:
@@ -222,6 +229,26 @@ def _eyes(job: Job) -> Eyes | None:
         say("dedup", f"meaning is not compared: there is no champion of a day before {job.day}")
         return None
     return champion.eyes(found)
+
+
+def _labeler(job: Job) -> Labeler | None:
+    """The champion of the days before, and which images the next model is trained on."""
+    from mmcore import champion
+    from mmcore.weak.stage_bootstrap import Labeler
+
+    found = champion.find_champion(job.recipe, job.lake, job.day)
+    if found is None:
+        return None
+    shards = job.recipe.shards
+    in_train = partial(_in_train, shards.val_fraction, shards.test_fraction)
+    return Labeler(champion.labeler(found), in_train)
+
+
+def _in_train(val: float, test: float, clusters: pa.Array, asked: pa.Array) -> NDArray[np.bool_]:
+    from mmcore.shards.splits import assign_splits
+
+    splits = assign_splits(clusters, asked, val, test)
+    return pc.equal(splits, "train").to_numpy(zero_copy_only=False)
 
 
 @contextlib.contextmanager

@@ -26,6 +26,8 @@ FILTER, CAPTIONS, TAGS, FEELINGS = "caption_filter", "captions", "tags", "sentim
 KINDS = (FILTER, CAPTIONS, TAGS, FEELINGS)
 """What a champion may do to a day's labels; each passes its own examination or is not done."""
 
+TASK_OF = {FILTER: "caption", CAPTIONS: "caption", TAGS: "tag", FEELINGS: "sentiment"}
+
 _SCORE = pa.float32()
 GENERATED = pa.schema(
     [

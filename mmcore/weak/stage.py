@@ -28,6 +28,9 @@ from mmcore.weak.pairs import (
     choose_captions,
 )
 from mmcore.weak.questions import ask
+from mmcore.weak.retracted import Retracted
+from mmcore.weak.stage_bootstrap import Bootstrap, Labeler, bootstrap
+from mmcore.weak.stage_retract import retracted
 from mmcore.weak.tags import managed
 from mmcore.weak.vocabulary import Counts, Vocabulary, count, mentions, merge
 from mmcore.weak.votes import combine, summarise
@@ -53,6 +56,9 @@ class Config(BaseModel):
     )
     history_days: int = Field(
         30, ge=0, description="Earlier days whose texts the vocabulary is counted on too."
+    )
+    bootstrap: Bootstrap = Field(
+        Bootstrap(), description="What the champion of earlier days adds, if it passes an exam."
     )
 
 
@@ -90,26 +96,39 @@ class _Written:
     votes: dict[str, Counter[str]]
 
 
-def run(lake: Lake, day: str, config: Config, seed: int = 0) -> Dataset:
+def run(
+    lake: Lake, day: str, config: Config, seed: int = 0, champion: Labeler | None = None
+) -> Dataset:
     """Write `pairs@day`; part i holds the kept images of part i of `deduplicated@day`.
 
-    Two passes: the first counts words over the day and its recent history, the second labels.
+    Two passes: the first counts words over the day and its recent history, the second labels. What
+    pages said is `page_labels@day` where a champion then adds to it, else it is `pairs@day`.
     """
+    if champion is None or not config.bootstrap.enabled:
+        return _page_labels(lake, "pairs", day, config, seed)
+    labels = _page_labels(lake, "page_labels", day, config, seed)
+    return bootstrap(lake, labels, champion, config.bootstrap)
+
+
+def _page_labels(lake: Lake, name: str, day: str, config: Config, seed: int) -> Dataset:
+    """The labels that pages and people gave, as dataset `name`."""
     from mmcore.cluster import map_parts
 
+    listed, bad = retracted(lake)
     today = _day(lake, day)
     days = [*_history(lake, day, config.history_days), today]
     parents = [dataset for one in reversed(days) for dataset in one.parents]
-    settings = config.model_dump(mode="json") | {"seed": seed}
-    done = lake.reusable("pairs", day, settings, parents)
+    parents += [listed] if listed else []
+    settings = config.model_dump(mode="json", exclude={"bootstrap"}) | {"seed": seed}
+    done = lake.reusable(name, day, settings, parents)
     if done is not None:
         return done
     tasks = _tasks(today)
     earlier = [task for one in days[:-1] for task in _tasks(one)]
     counts = map_parts(_count, [*earlier, *tasks], description="vocabulary", unit="images")
     vocabulary = merge(counts)
-    writer = lake.writer("pairs", day)
-    label = partial(_label, config=config, seed=seed, vocabulary=vocabulary, writer=writer)
+    writer = lake.writer(name, day)
+    label = partial(_label, config=config, seed=seed, vocabulary=vocabulary, bad=bad, writer=writer)
     results = map_parts(label, tasks, description="pairs", unit="images")
     metadata = _metadata(results, vocabulary)
     return writer.commit([r.part for r in results], parents, settings, metadata)
@@ -190,12 +209,17 @@ def _count(task: _Task) -> Counts:
 
 
 def _label(
-    task: _Task, config: Config, seed: int, vocabulary: Vocabulary, writer: DatasetWriter
+    task: _Task,
+    config: Config,
+    seed: int,
+    vocabulary: Vocabulary,
+    bad: Retracted,
+    writer: DatasetWriter,
 ) -> _Written:
     rows, evidence = _read(task)
     notes = parse_annotations(rows["annotation"].to_pylist())
     given = Given.flatten(notes)
-    votes = vote_all(evidence, vocabulary)
+    votes = bad.of_all_tasks(vote_all(evidence, vocabulary))
     tagged = votes.filter(pc.equal(votes["task"], "tag"))
     tagged = managed(
         tagged, vocabulary.tags(), vocabulary.images, config.min_tag_images, config.max_tag_share
@@ -210,8 +234,8 @@ def _label(
     qa = ask(facts, hashes, named, vocabulary.world(config.min_tag_images), config.max_questions)
     table = assemble(
         rows,
-        choose_captions(evidence, given),
-        all_questions(qa, given),
+        bad.without("caption", choose_captions(evidence, given)),
+        bad.without("qa", all_questions(qa, given)),
         all_tags(tags, given, config.min_confidence),
         all_feelings(feelings, given),
     )

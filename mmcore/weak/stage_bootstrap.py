@@ -7,6 +7,7 @@ was generated (probe.py): only then is it used.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from mmcore.lake import Dataset, DatasetWriter, Lake, Part
 from mmcore.weak.draws import image_hashes
 from mmcore.weak.examination import Sample, examined
 from mmcore.weak.generated import (
+    TASK_OF,
     Champion,
     Seen,
     Thresholds,
@@ -29,6 +31,8 @@ from mmcore.weak.generated import (
     joined,
 )
 from mmcore.weak.matching import Calibration
+from mmcore.weak.retracted import Retracted, labels_by
+from mmcore.weak.stage_retract import retracted
 
 NAME = "generated"
 
@@ -59,36 +63,59 @@ class Bootstrap(BaseModel):
 
 
 @dataclass(frozen=True)
-class Bootstrapped:
-    """The day's labels with what was generated: parts of `pairs`, parents and metadata."""
+class Labeler:
+    """A champion, and which images the next model will be trained on."""
 
-    parts: list[Part]
-    parents: list[Dataset]
-    metadata: dict[str, Any]
+    champion: Champion
+    in_train: InTrain
 
 
-def bootstrap(
-    lake: Lake,
-    labels: Dataset,
-    normalized: Dataset,
-    champion: Champion,
-    in_train: InTrain,
-    config: Bootstrap,
-    writer: DatasetWriter,
-) -> Bootstrapped:
-    """Parts of `pairs`, written with `writer`, one for each part of the labels of pages."""
-    from mmcore.cluster import map_parts
+def bootstrap(lake: Lake, labels: Dataset, labeler: Labeler, config: Bootstrap) -> Dataset:
+    """Write `pairs@DAY` from the labels of pages: with what the champion adds, where that passed.
 
-    generated = _generated(lake, labels, normalized, champion, in_train, config)
-    told = generated.metadata
-    right = Calibration.load(told["matching"]) if told["matching"] else None
-    allowed = tuple(v["kind"] for v in told["examination"] if v["used"])
-    join = partial(
-        _join, labels, generated, champion.name, in_train, right, allowed, config, writer
-    )
+    A champion that was retracted adds nothing.
+    """
+    from mmcore.cluster import map_parts, say
+
+    day = labels.manifest.partition
+    champion, (listed, bad) = labeler.champion, retracted(lake)
+    normalized = lake.dataset("normalized", day)
+    generated = None
+    if bad.has(champion.name):
+        say("pairs", f"{champion.name} is retracted: it adds no labels")
+    else:
+        generated = _generated(lake, labels, normalized, labeler, config)
+    parents = [labels, *([generated] if generated else []), *([listed] if listed else [])]
+    settings = config.model_dump(mode="json")
+    done = lake.reusable("pairs", day, settings, parents)
+    if done is not None:
+        return done
+    writer = lake.writer("pairs", day)
+    allowed = _allowed(generated, champion.name, bad)
+    join = partial(_join, labels, generated, labeler, allowed, config, writer)
     parts = map_parts(join, list(range(len(labels.parts))), description="joined", unit="images")
-    metadata = {"champion": champion.name, "examination": _table(told["examination"])}
-    return Bootstrapped(parts, [labels, generated], metadata)
+    added = Counter[str]()
+    for part in parts:
+        added += part.added
+    told = {"champion": champion.name, "added": dict(sorted(added.items()))}
+    told["examination"] = _table(generated.metadata["examination"]) if generated else {}
+    metadata = labels.metadata | {"bootstrap": told}
+    return writer.commit([part.part for part in parts], parents, settings, metadata)
+
+
+def _allowed(generated: Dataset | None, champion: str, bad: Retracted) -> tuple[str, ...]:
+    """The kinds that passed their examination and are not retracted for their task."""
+    if generated is None:
+        return ()
+    passed = (v["kind"] for v in generated.metadata["examination"] if v["used"])
+    return tuple(kind for kind in passed if not bad.has(f"{TASK_OF[kind]}/{champion}"))
+
+
+@dataclass(frozen=True)
+class _Joined:
+    part: Part
+    rows: int
+    added: Counter[str]
 
 
 def _table(verdicts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -97,21 +124,29 @@ def _table(verdicts: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _join(
     labels: Dataset,
-    generated: Dataset,
-    champion: str,
-    in_train: InTrain,
-    right: Calibration | None,
+    generated: Dataset | None,
+    labeler: Labeler,
     allowed: tuple[str, ...],
     config: Bootstrap,
     writer: DatasetWriter,
     index: int,
-) -> Part:
+) -> _Joined:
     """Ray task: one part of the labels with what the champion may add."""
     table = labels.read_part(index).combine_chunks()
-    train = _trained(table, in_train)
-    rows = generated.read_part(index)
-    done = joined(table, rows, allowed, champion, right, config.limits, train)
-    return writer.write_table(index, done)
+    before, name = table, labeler.champion.name
+    if generated is not None and allowed:
+        told = generated.metadata["matching"]
+        right = Calibration.load(told) if told else None
+        train = _trained(table, labeler.in_train)
+        rows = generated.read_part(index).combine_chunks()
+        table = joined(table, rows, allowed, name, right, config.limits, train)
+    added = Counter({k.partition("/")[0]: n for k, n in labels_by([table]).items() if name in k})
+    added["captions_left_out"] = _captions(before) + added["caption"] - _captions(table)
+    return _Joined(writer.write_table(index, table), table.num_rows, added)
+
+
+def _captions(table: pa.Table) -> int:
+    return pc.sum(pc.list_value_length(table["captions"])).as_py() or 0
 
 
 def _trained(table: pa.Table, in_train: InTrain) -> NDArray[np.bool_]:
@@ -129,30 +164,25 @@ class _Looked:
 
 
 def _generated(
-    lake: Lake,
-    labels: Dataset,
-    normalized: Dataset,
-    champion: Champion,
-    in_train: InTrain,
-    config: Bootstrap,
+    lake: Lake, labels: Dataset, normalized: Dataset, labeler: Labeler, config: Bootstrap
 ) -> Dataset:
     from mmcore.cluster import map_parts
 
     day, parents = labels.manifest.partition, [labels, normalized]
-    settings = config.model_dump(mode="json") | {"champion": champion.digest}
+    settings = config.model_dump(mode="json") | {"champion": labeler.champion.digest}
     done = lake.reusable(NAME, day, settings, parents)
     if done is not None:
         return done
     writer = lake.writer(NAME, day)
     where = _where(labels, normalized)
     share = min(1.0, _SAMPLE / max(1, labels.rows))
-    look = partial(_look, labels, normalized, champion, in_train, share, writer)
+    look = partial(_look, labels, normalized, labeler, share, writer)
     tasks = [(i, where.get(i, [])) for i in range(len(labels.parts))]
     looked = map_parts(look, tasks, description="generated", unit="images")
     right, verdicts = examined([one.sample for one in looked], config.limits)
     metadata = {
         "funnel": {"images": sum(one.rows for one in looked)},
-        "champion": champion.name,
+        "champion": labeler.champion.name,
         "matching": right.dump() if right else None,
         "examination": [verdict.row() for verdict in verdicts],
     }
@@ -175,8 +205,7 @@ def _where(labels: Dataset, normalized: Dataset) -> dict[int, list[int]]:
 def _look(
     labels: Dataset,
     normalized: Dataset,
-    champion: Champion,
-    in_train: InTrain,
+    labeler: Labeler,
     share: float,
     writer: DatasetWriter,
     task: tuple[int, list[int]],
@@ -186,10 +215,10 @@ def _look(
     table = labels.read_part(index).combine_chunks()
     images = _bytes(normalized, parts, table["sha256"].combine_chunks())
     captions = table["captions"].combine_chunks()
-    seen = champion.look(images, captions.flatten().field("text").to_pylist())
+    seen = labeler.champion.look(images, captions.flatten().field("text").to_pylist())
     rows = generated_rows(table["sha256"].combine_chunks(), captions, seen)
     hashes = image_hashes(table["cluster"].combine_chunks(), 0)
-    chosen = _trained(table, in_train) & (
+    chosen = _trained(table, labeler.in_train) & (
         image_hashes(table["sha256"].combine_chunks(), 1) / 2**64 < share
     )
     return _Looked(
