@@ -3,17 +3,24 @@
     python benchmarks/weak/noisy_captions.py corpus --photos FLICKR8K --out CORPUS
     mmcore run all --recipe recipe.yaml --root LAKE     # sources: [{kind: folder, path: CORPUS}]
     python benchmarks/weak/noisy_captions.py score --model MODEL --photos FLICKR8K
+    python benchmarks/weak/noisy_captions.py night --photos FLICKR8K --out NIGHT
+    mmcore run all --recipe next.yaml --root LAKE   # [{kind: webdataset, path: NIGHT}], to pairs
+    python benchmarks/weak/noisy_captions.py judge --photos FLICKR8K --root LAKE --day DAY
 
 `corpus` copies the training photographs and gives two captions in five to the wrong photograph, so
 the champion learns from the noise it is later asked about. `score` takes photographs that no
 training saw (`val`), mixes their captions in the same way, and asks for the area under the ROC
 curve: the chance that a right caption scores above a wrong one. A bag-of-words guess that never
-looks at the picture stands beside it: it must not beat one half.
+looks at the picture stands beside it: it must not beat one half. `night` makes a crawl of the same
+photographs, with one alt text each, mixed too, and none for a fifth of them; `judge` says what the
+champion did to their captions.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import json
 import shutil
 import tarfile
@@ -23,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmcore.lake import Lake
 from mmcore.models import load_model
 from mmcore.weak.matching import Calibration, calibrate
 
@@ -41,6 +49,15 @@ def main() -> None:
     score.add_argument("--model", type=Path, required=True)
     score.add_argument("--wrong", type=float, default=WRONG_SHARE)
     score.set_defaults(run=score_champion)
+    night = commands.add_parser("night")
+    night.add_argument("--photos", type=Path, required=True)
+    night.add_argument("--out", type=Path, required=True)
+    night.set_defaults(run=make_night)
+    judge = commands.add_parser("judge")
+    judge.add_argument("--photos", type=Path, required=True)
+    judge.add_argument("--root", required=True)
+    judge.add_argument("--day", required=True)
+    judge.set_defaults(run=judge_night)
     arguments = parser.parse_args()
     arguments.run(arguments)
 
@@ -107,6 +124,50 @@ def score_champion(arguments: argparse.Namespace) -> None:
         print(f"{name:<14} AUROC {auroc(values, right):.3f}  precision {right[best].mean():.3f}")
     others = (seen[(owners + len(kept) // 2) % len(kept)] * said[at]).sum(axis=1)
     print_calibration(calibrate(cosine, others), cosine, right)
+
+
+def make_night(arguments: argparse.Namespace) -> None:
+    """A tar of the photographs of `val`, with alt texts of which two in five are another's."""
+    kept = records(arguments.photos, "val")
+    pictures = read_pictures(arguments.photos, {record["image"] for record in kept})
+    at, _ = mixed(np.arange(len(kept)), WRONG_SHARE, seed=2)
+    arguments.out.mkdir(parents=True)
+    with tarfile.open(arguments.out / "00000.tar", "w") as tar:
+        for number, record in enumerate(kept):
+            key = record["image"].partition(".")[0]
+            told = {"alt": kept[at[number]]["captions"][0]} if number % 5 else {}
+            files = {"jpg": pictures[record["image"]], "json": json.dumps(told).encode()}
+            for extension, data in files.items():
+                member = tarfile.TarInfo(f"{key}.{extension}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+
+
+def judge_night(arguments: argparse.Namespace) -> None:
+    """Which captions were right before the champion looked at them, and which are after."""
+    kept = records(arguments.photos, "val")
+    pictures = read_pictures(arguments.photos, {record["image"] for record in kept})
+    own = {
+        hashlib.sha256(pictures[record["image"]]).hexdigest(): set(map(folded, record["captions"]))
+        for record in kept
+    }
+    lake = Lake(arguments.root)
+    for name in ("page_labels", "pairs"):
+        dataset = lake.dataset(name, arguments.day)
+        rows = dataset.read(["sha256", "caption"]).to_pylist()
+        written = [row for row in rows if row["caption"] and "@" in row["caption"]["source"]]
+        found = [row for row in rows if row["caption"] and "@" not in row["caption"]["source"]]
+        right = [folded(row["caption"]["text"]) in own[row["sha256"]] for row in found]
+        print(
+            f"{name:<12} {len(found)} of {len(rows)} images have a web caption, "
+            f"{np.mean(right):.3f} of them right; {len(written)} have a generated one"
+        )
+    print(json.dumps(lake.dataset("pairs", arguments.day).metadata["bootstrap"], indent=1))
+
+
+def folded(text: str) -> str:
+    """A text as clean leaves it, near enough to be compared."""
+    return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
 def print_calibration(
