@@ -68,6 +68,8 @@ def examine(
     """
     asked = exam & (before_weight > 0)
     new = int(((after_weight > 0) & ~exam & (np.abs(after - before).sum(axis=1) > 0)).sum())
+    if not (~exam & (before_weight > 0)).any():
+        new = 0
     if asked.sum() < _LEAST_EXAM or not new:
         few = f"only {int(asked.sum())} labelled images to examine on" if new else "none generated"
         return Verdict(kind, int(asked.sum()), new, 0.0, 0.0, 0.0, 0.0, False, few)
@@ -145,9 +147,13 @@ def examine_captions(
     new = int((learn & (before != after)).sum())
     own = _best(image, np.where(learn, 0.0, before), len(features))
     asked = np.flatnonzero(own >= 0)
+    if not (learn & (before > 0)).any():
+        new = 0
     if len(asked) < _LEAST_EXAM or not new:
         few = f"only {len(asked)} captioned images to examine on" if new else "none changed"
         return Verdict(kind, len(asked), new, 0.0, 0.0, 0.0, 0.0, False, few)
+    if not (learn & (after > 0)).any():
+        return Verdict(kind, len(asked), new, 0.0, 0.0, 0.0, 0.0, False, "nothing would be left")
     scores = []
     for weight in (before, after):
         used = learn & (weight > 0)
