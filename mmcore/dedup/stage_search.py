@@ -95,18 +95,21 @@ def search(
     known = history.state.ids
     leader = np.empty(len(asked), np.int64)
     cut = [band for band in bands.bands(limits.max_hamming) if band.radius >= 0]
-    led: list[list[Run]] = [[] for _ in cut]
+    nothing = day.hashes[:0], asked[:0]
+    led = [bands.band_run(*nothing, band) for band in cut]
     counts: Counter[str] = Counter()
     for start in range(0, len(asked), block):
         positions = asked[start : start + block]
         hashes, own = day.hashes[positions], known + positions
-        runs_ = [[*old, bands.band_run(hashes, own, b)] for old, b in zip(led, cut, strict=True)]
+        runs_ = [[old, bands.band_run(hashes, own, b)] for old, b in zip(led, cut, strict=True)]
         searched = _Searched(history, known, thumbnails, day.place, runs_, limits)
         edges = _compared(searched, cut, hashes, own, counts)
         leader[start : start + block] = found = _led(own, edges)
         leads = found == own
-        for band, runs_of_band in zip(cut, led, strict=True):
-            runs_of_band.append(bands.band_run(hashes[leads], own[leads], band))
+        led = [
+            runs.followed(old, bands.band_run(hashes[leads], own[leads], band))
+            for old, band in zip(led, cut, strict=True)
+        ]
     names = ("candidate_pairs", "verified_pairs", "capped_buckets")
     return Found(leader, {"compared": len(asked), **{name: counts[name] for name in names}})
 
