@@ -9,6 +9,7 @@ index (history.py), which is extended by the day at the end.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -136,13 +137,28 @@ def run(
     if done is not None:
         stage_text_index.extend(lake, heard, day)
     else:
-        writer, night = lake.writer("deduplicated", day), stage_text_index.start(lake, day)
-        decided, search = _decided(writer, history, inputs, config, eyes)
-        sources = stage_rows.Sources(inputs.cleaned, inputs.crawled, inputs.texts, history, day)
-        rows = stage_rows.write(writer, sources, decided, heard, night)
-        done = writer.commit(rows.parts, parents, settings, rows.metadata | {"search": search})
-        stage_text_index.extend(lake, heard, day, night, rows.spoken)
+        done = _made(lake, day, config, eyes, (inputs, history, heard), (parents, settings))
     stage_index.extend(lake, history, day)
+    return done
+
+
+def _made(
+    lake: Lake,
+    day: str,
+    config: Config,
+    eyes: Eyes | None,
+    given: tuple[_Inputs, History, Compared],
+    stamp: tuple[list[Dataset], dict[str, Any]],
+) -> Dataset:
+    """Write `deduplicated@DAY` and `text_index@DAY`. What is known of each image and text ends
+    here: the index of images is made from what is stored."""
+    inputs, history, heard = given
+    writer, night = lake.writer("deduplicated", day), stage_text_index.start(lake, day)
+    decided, search = _decided(writer, history, inputs, config, eyes)
+    sources = stage_rows.Sources(inputs.cleaned, inputs.crawled, inputs.texts, history, day)
+    rows = stage_rows.write(writer, sources, decided, heard, night)
+    done = writer.commit(rows.parts, *stamp, rows.metadata | {"search": search})
+    stage_text_index.extend(lake, heard, day, night, rows.spoken)
     return done
 
 

@@ -116,6 +116,7 @@ def hear(
     )
     hashes = np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in noted)])
     where = np.concatenate([np.empty(0, np.int64), *(clusters for _, clusters in noted)])
+    del noted
     return Spoken(said, found, *_standing(found, hashes, where, new, compared))
 
 

@@ -49,6 +49,7 @@ def _nights(lake: Lake) -> list[str]:
     return [lake.dataset(name, day).digest for name in names for day in DAYS]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_session")
 def test_nights_on_s3_have_the_digests_of_nights_on_a_disk(s3_lake: Lake, lake: Lake) -> None:
     # Ray's workers know the server from their environment, and the session's are older than it.
