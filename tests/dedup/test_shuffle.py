@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmcore.dedup import decisions
 from mmcore.dedup.hashing import short_digests
 from mmcore.dedup.stage_shuffle import Route, Source, shuffle
 from mmcore.lake import Lake
@@ -53,11 +52,3 @@ def test_every_part_gets_the_rows_of_its_images_and_no_others(lake: Lake) -> Non
     assert note["3 of 7"] == 3
     found.remove()
     assert lake.storage.keys("scratch") == []
-
-
-def test_parts_do_not_cut_through_a_cluster() -> None:
-    sizes = np.array([2, 7, 2, 1])  # aa bbbbbbb cc d
-    assert decisions.parts_of(sizes, 4).tolist() == [0, 1, 1, 1]
-    assert decisions.parts_of(sizes, 3).tolist() == [0, 1, 2, 2]
-    assert decisions.parts_of(np.array([12]), 4).tolist() == [0]
-    assert decisions.parts_of(np.empty(0, np.int64), 4).tolist() == []
