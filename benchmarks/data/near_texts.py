@@ -5,9 +5,9 @@
 
 The corpus is made by near_texts_corpus.py. Every side is a process of its own on one core, in
 alternating order, and reads the same Parquet files. CPU seconds and peak memory are those of the
-whole process, imports included; Arrow allocates with malloc on every side. The answer is checked first: the pairs of rows that a side
-found (or put into one cluster, where it only says that) against all pairs of the exact join; once
-among rows without chains of likenesses, once among all.
+whole process, imports included; Arrow allocates with malloc on every side. The answer is checked
+first: the pairs of rows that a side found (or put into one cluster, where it only says that)
+against all pairs of the exact join; once among rows without chains of likenesses, once among all.
 Peers get the same shingles, the threshold .8 and 128 permutations, cut into the bands that their
 own formula finds best (9 of 13; datatrove has none and is given the same); datatrove gets a
 word tokenizer that splits at white space, which is faster than any of its own.
