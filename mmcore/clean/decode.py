@@ -36,9 +36,7 @@ def decode(
     pixels = None
     if header.format == "JPEG" and mode in ("L", "RGB"):
         pixels = _jpeg(data, mode, header, size)
-    elif header.format == "WEBP" and not header.animated:
-        pixels = _opencv(data, mode)
-    elif header.format == "PNG" and is_plain(data, mode):
+    elif _suits_opencv(data, mode, header):
         pixels = _opencv(data, mode)
     if pixels is not None:
         return pixels, "RGBa" if mode == "RGBA" else mode
@@ -48,6 +46,12 @@ def decode(
     if image.mode == "RGBA":
         return _premultiplied(image), "RGBa"
     return np.asarray(image), image.mode
+
+
+def _suits_opencv(data: bytes, mode: str, header: Header) -> bool:
+    if header.format == "WEBP":
+        return not header.animated
+    return header.format == "PNG" and is_plain(data, mode)
 
 
 def _jpeg(data: bytes, mode: str, header: Header, size: tuple[int, int]) -> MatLike | None:
