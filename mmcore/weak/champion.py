@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +19,11 @@ SEEN = pa.schema(
         ("feeling", pa.struct([("label", pa.string()), ("probability", pa.float32())])),
     ]
 )
-"""One row per image. embedding: of length 1, null where the image's bytes are not at hand. tags: the
-likely ones. feeling: the likeliest, of the picture alone."""
+"""One row per image. embedding: of length 1, null where the bytes are not at hand. tags: the likely
+ones. feeling: the likeliest, of the picture alone."""
 
 SOURCE, NEIGHBOURS = "champion", "neighbours"
+_LIKELY = 0.5
 _TRUST = 0.8  # a model that trusts itself fully never learns otherwise
 _NEAREST, _LEAST_NEIGHBOURS, _LEAST_COSINE = 8, 3, 0.5
 _LEAST_SHARE, _NEIGHBOUR_TRUST = 0.5, 0.6
@@ -41,6 +42,34 @@ class Champion:
     name: str
     see: Callable[[list[bytes]], pa.Table]
     read: Callable[[list[str]], NDArray[np.float32]]
+
+
+def seen_table(
+    vectors: NDArray[np.float32],
+    tags: Sequence[str],
+    tag_probability: NDArray[np.float32],
+    feelings: Sequence[str],
+    feeling_probability: NDArray[np.float32],
+) -> pa.Table:
+    """`SEEN` from what a model returns for n images.
+
+    vectors: [n, E]; tag_probability: [n, len(tags)]; feeling_probability: [n, len(feelings)].
+    """
+    number = len(vectors)
+    offsets = np.arange(number + 1, dtype=np.int32) * vectors.shape[1]
+    embedding = pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.ravel()))
+    image, at = np.nonzero(tag_probability >= _LIKELY)
+    starts = np.searchsorted(image, np.arange(number + 1)).astype(np.int32)
+    names = pa.array(list(tags), pa.string()).take(pa.array(at))
+    likely = pa.StructArray.from_arrays(
+        [names, pa.array(tag_probability[image, at], pa.float32())], ["tag", "probability"]
+    )
+    best = feeling_probability.argmax(axis=1)
+    label = pa.array(list(feelings), pa.string()).take(pa.array(best))
+    sure = pa.array(feeling_probability[np.arange(number), best], pa.float32())
+    feeling = pa.StructArray.from_arrays([label, sure], ["label", "probability"])
+    columns = [embedding, pa.ListArray.from_arrays(pa.array(starts), likely), feeling]
+    return pa.table(columns, names=SEEN.names).cast(SEEN)
 
 
 def embeddings(seen: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -74,8 +103,8 @@ def champion_votes(seen: pa.Table | None) -> pa.Table:
 def neighbour_votes(seen: pa.Table | None, votes: pa.Table) -> pa.Table:
     """Votes for tags that most of the pictures nearest to one have, in the champion's embedding.
 
-    votes: what the functions that read say of these images. Output: `VOTES`; the weight is the share
-    of the neighbours, by similarity, that have the tag.
+    votes: what the functions that read say of these images. Output: `VOTES`; the weight is the
+    share of the neighbours, by similarity, that have the tag.
     """
     if seen is None:
         return VOTES.empty_table()

@@ -52,7 +52,7 @@ def merge_answers(tables: list[pa.Table]) -> pa.Table:
 
 def question_only(counts: pa.Table) -> dict[str, dict[str, Any]]:
     """Per type: `asked` (held out), distinct `answers`, how often the type's `majority` answer is
-    right, how often the guess from the question (`question_only`), and the `gain` of it; `all` last.
+    right, how often the guess from the question (`question_only`), and its `gain`; `all` last.
 
     Types without a held-out question are left out.
     """

@@ -128,6 +128,7 @@ def run(
 def _settings(config: Config, seed: int, labelers: _Labelers) -> dict[str, Any]:
     """What decides the result: of the user's functions their code, not where it lies."""
     settings = config.model_dump(mode="json") | {"seed": seed}
+    settings["functions"] = sorted(set(config.functions))
     settings["user_functions"] = {f.name: f.sha256 for f in labelers.user}
     return settings | {"champion": labelers.champion.name if labelers.champion else None}
 

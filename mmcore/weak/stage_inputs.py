@@ -45,7 +45,7 @@ class Day:
 
 @dataclass(frozen=True)
 class Task:
-    """One part of a day: the images of part `index`, and where texts about them and their bytes lie.
+    """One part of a day: the images of part `index`, and where their texts and bytes lie.
 
     members: `sha256` of every image of their clusters and `image`, the number of the kept one.
     """
@@ -60,7 +60,8 @@ class Task:
 def read_day(lake: Lake, day: str, images: bool = False) -> Day:
     """The datasets of a day; UserError names the one that is missing."""
     normalized = lake.dataset("normalized", day) if images else None
-    return Day(*(lake.dataset(name, day) for name in _NAMES), normalized)
+    deduplicated, tokenized, texts = (lake.dataset(name, day) for name in _NAMES)
+    return Day(deduplicated, tokenized, texts, normalized)
 
 
 def earlier_days(lake: Lake, day: str, most: int) -> list[Day]:

@@ -43,7 +43,7 @@ def compound_tags(
     source: NDArray[np.object_],
     weight: NDArray[np.float64],
 ) -> pa.Table:
-    """Votes for the compounds among phrases (`PHRASES`): "tabby cat", a little less sure than "cat".
+    """Votes for the compounds among phrases (`PHRASES`), a little less sure than their heads'.
 
     The arrays give image, role and confidence of each text.
     """

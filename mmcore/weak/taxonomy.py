@@ -24,21 +24,26 @@ from mmcore.weak.words import Words, candidate_nouns
 RELATIONS = pa.schema(
     [("kind", pa.string()), ("one", pa.string()), ("other", pa.string()), ("images", pa.int64())]
 )
-"""kind `is_a`: `one` is a kind of `other`; `same`: both were said of one image, each alone; `alone`:
-of how many images `one` was said alone."""
+"""kind `is_a`: `one` is a kind of `other`; `same`: both were said of one image, each alone;
+`alone`: of how many images `one` was said alone."""
 
 _LEAST_IS_A = 2
 _LEAST_SAME, _SAME_SHARE = 3, 0.5
 _DEPTH = 4
 # the words between hyponym and hypernym; after "such as" the order turns round
-_DOWN = (
+_DOWN: tuple[tuple[str, ...], ...] = (
     ("such", "as"),
     ("including",),
     ("especially",),
     ("wie", "etwa"),
     ("wie", "zum", "beispiel"),
 )
-_UP = (("and", "other"), ("or", "other"), ("und", "andere"), ("oder", "andere"))
+_UP: tuple[tuple[str, ...], ...] = (
+    ("and", "other"),
+    ("or", "other"),
+    ("und", "andere"),
+    ("oder", "andere"),
+)
 _UP += (("is", "a", "kind", "of"), ("is", "a", "type", "of"), ("are", "a", "kind", "of"))
 _UP += (("is", "a"), ("is", "an"), ("ist", "ein"), ("ist", "eine"))
 
@@ -100,13 +105,13 @@ def taxonomy(relations: pa.Table, terms: dict[str, int]) -> Taxonomy:
 
 
 def _closure(edges: list[tuple[int, str, str]]) -> dict[str, tuple[str, ...]]:
-    """All tags above each, nearest first. Edges that would close a circle, weaker first, fall out."""
+    """All tags above each, nearest first. Of edges in a circle the weakest falls out."""
     direct: dict[str, list[str]] = {}
     for _, child, parent in sorted(edges):
-        if child != parent and is_tag(parent) and child not in _above(direct, parent):
-            if parent not in direct.setdefault(child, []):
-                direct[child].append(parent)
-    return {child: tuple(_above(direct, child)) for child in direct if direct[child]}
+        sound = child != parent and is_tag(parent) and child not in _above(direct, parent)
+        if sound and parent not in direct.get(child, ()):
+            direct.setdefault(child, []).append(parent)
+    return {child: tuple(_above(direct, child)) for child in direct}
 
 
 def _above(direct: dict[str, list[str]], tag: str) -> list[str]:

@@ -59,7 +59,7 @@ class Vocabulary:
     extra: dict[str, int] = field(default_factory=dict)
     genders: dict[str, str] = field(default_factory=dict)
     images: int = 0
-    taxonomy: Taxonomy = Taxonomy()
+    taxonomy: Taxonomy = field(default_factory=Taxonomy)
 
     def noun_evidence(self, words: Words) -> NounEvidence:
         """What is known of the nouns among the vocabulary of `words`."""

@@ -7,6 +7,7 @@ given), and returns `mmcore.weak.votes.VOTES`. Not to return a row is to abstain
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from mmcore.weak.votes import VOTES
 
-Values = str | Sequence[str] | pa.Array | pa.ChunkedArray
-Weights = float | Sequence[float] | NDArray[np.float64] | pa.Array | pa.ChunkedArray
+Values: TypeAlias = str | Sequence[str] | pa.Array | pa.ChunkedArray
+Weights: TypeAlias = float | Sequence[float] | NDArray[np.float64] | pa.Array | pa.ChunkedArray
 
 
 def tag_votes(texts: pa.Table, tag: Values, weight: Weights = 0.7) -> pa.Table:
