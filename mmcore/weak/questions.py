@@ -36,7 +36,8 @@ _YES_PER_IMAGE = 2
 
 @dataclass(frozen=True)
 class World:
-    """What the corpus knows: nouns and values to ask about in vain, and German genders.
+    """What the corpus knows: nouns and values to ask about in vain, German genders, and the terms
+    usual enough to be an answer: one that is right for a single image cannot be learnt.
 
     Each pool is (values, how many images mention each).
     """
@@ -45,6 +46,7 @@ class World:
     colours: tuple[NDArray[np.object_], NDArray[np.float64]]
     moods: tuple[NDArray[np.object_], NDArray[np.float64]]
     genders: dict[str, str]
+    answers: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,11 @@ def ask(
     image names: nouns, colours, moods.
     """
     facts = _Facts.read(labels)
-    asked = [*_attributes(facts), *_places(facts), *_yes_and_no(facts, hashes, mentions, world)]
+    asked = [
+        *_attributes(facts),
+        *_places(facts, world),
+        *_yes_and_no(facts, hashes, mentions, world),
+    ]
     tables = [_word(a, lang, hashes, world) for a in asked for lang in LANGUAGES]
     return _capped(pa.concat_tables([QA.empty_table(), *tables]), cap)
 
@@ -151,12 +157,13 @@ def _attributes(facts: _Facts) -> list[_Asked]:
     return asked
 
 
-def _places(facts: _Facts) -> list[_Asked]:
+def _places(facts: _Facts, world: World) -> list[_Asked]:
     """What is on the left, where exactly one kind of thing is said to be."""
     found = facts.of("position")
     spot = np.array([f"{i}|{v}" for i, v in zip(found.image, found.value, strict=True)], object)
     _, inverse, number = np.unique(spot, return_inverse=True, return_counts=True)
     single = number[inverse] == 1 if len(spot) else np.zeros(0, bool)
+    single &= np.array([k.rpartition(" ")[2] in world.answers for k in found.key], bool)
     shape = np.array([groups().get(k) == "shape" for k in found.key], bool)
     asked = []
     for type, keep in (("what", single), ("shape", single & shape)):

@@ -64,7 +64,7 @@ def count_relations(evidence: Evidence, clean: NDArray[np.bool_]) -> pa.Table:
     words = evidence.words
     if not len(words):
         return RELATIONS.empty_table()
-    text, child, parent = _patterns(words)
+    text, child, parent = _patterns(words, clean | words.has(Kind.NOUN))
     stated = _distinct("is_a", evidence.image[text], child, parent)
     image, one, other, alone = _alone_together(evidence, clean)
     same = _distinct("same", image, one, other)
@@ -153,8 +153,8 @@ def _last(names: dict[str, str], form: str) -> str:
     return form
 
 
-def _patterns(words: Words) -> tuple[NDArray, NDArray, NDArray]:
-    """(text, kind, what it is a kind of) of every pattern the texts hold."""
+def _patterns(words: Words, sure: NDArray[np.bool_]) -> tuple[NDArray, NDArray, NDArray]:
+    """(text, kind, what it is a kind of) of every pattern the texts hold; sure: surely nouns."""
     noun = candidate_nouns(words) & ~words.has(Kind.COLOUR | Kind.MOOD)
     names, size = words.names[words.code], len(words)
     text, low, high = [], [], []
@@ -171,7 +171,8 @@ def _patterns(words: Words) -> tuple[NDArray, NDArray, NDArray]:
             back = np.where(comma, np.maximum(back - 1, 0), back)
             # "is a tabby cat": the last noun of a compound is the thing
             follows = np.minimum(here + 1, size - 1)
-            longer = noun[follows] & (words.text[follows] == words.text[here]) & (follows > here)
+            longer = (noun & sure)[follows] & (words.text[follows] == words.text[here])
+            longer &= (follows > here) & ~words.plurals[words.code[here]]
             here = np.where(longer & (words.langs[words.code[here]] == "en"), follows, here)
             same = (words.text[here] == words.text[back]) & (after < size) & (before >= 0)
             keep = same & noun[here] & noun[back] & (back < at)

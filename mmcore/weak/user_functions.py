@@ -188,7 +188,7 @@ def _checked(votes: object, function: UserFunction, images: int) -> pa.Table:
         raise _wrong(function, "votes on images it was not given")
     if not ((weight > 0) & (weight <= 1)).all():
         raise _wrong(function, "weights outside (0, 1]")
-    if not pc.all(_known(table)).as_py():
+    if not pc.all(_known(table), min_count=0).as_py():
         raise _wrong(function, "votes of an unknown task, fact or feeling")
     name = pa.array([function.name] * table.num_rows, pa.string())
     lang = pc.fill_null(table["lang"], "")

@@ -79,11 +79,11 @@ class Vocabulary:
         for term, number in self.extra.items():
             counts[term] = max(counts.get(term, 0), number)
         for form, tag in self.taxonomy.synonyms.items():
-            counts[tag] = counts.get(tag, 0) + counts.get(form, 0)
+            counts[tag] = max(counts.get(tag, 0), counts.get(form, 0))
         return counts
 
     def world(self, min_images: int) -> World:
-        """What questions may ask about in vain."""
+        """What questions may ask about in vain, and which nouns may be answers."""
         least = min_images if self.images >= 10 * min_images else 1
         usual = {t: n for t, n in self.terms.items() if n >= least}
         nouns = {
@@ -93,7 +93,8 @@ class Vocabulary:
             name: {t.partition(":")[2]: n for t, n in usual.items() if t.startswith(f"{name}:")}
             for name in ("colour", "mood")
         }
-        return World(_pool(nouns), _pool(looks["colour"]), _pool(looks["mood"]), self.genders)
+        pools = (_pool(nouns), _pool(looks["colour"]), _pool(looks["mood"]))
+        return World(*pools, self.genders, frozenset(usual))
 
 
 def _pool(counts: dict[str, int]) -> tuple[NDArray[np.object_], NDArray[np.float64]]:

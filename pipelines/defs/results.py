@@ -85,7 +85,7 @@ def markdown(value: Any) -> str:
 def _columns(value: dict[str, Any]) -> list[str]:
     """The keys that all values share, if these are flat mappings with several keys; else none."""
     rows = [row for row in value.values() if isinstance(row, dict)]
-    if not rows or len(rows) < len(value) or any(list(row) != list(rows[0]) for row in rows):
+    if len(rows) < 2 or len(rows) < len(value) or any(list(row) != list(rows[0]) for row in rows):
         return []
     nested = any(isinstance(cell, dict) for row in rows for cell in row.values())
     return [] if nested or len(rows[0]) < 2 else list(rows[0])
