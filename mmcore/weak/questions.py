@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmcore.weak.draws import draw, with_text
 from mmcore.weak.facts import is_uncountable
 from mmcore.weak.lexicon import LANGUAGES, groups
-from mmcore.weak.negatives import Mentions, draw_absent
+from mmcore.weak.negatives import Mentions, Pool, Pools, draw_absent, draw_absent_of
 from mmcore.weak.wording import name_of, questions, render, say, slots
 
 QA = pa.schema(
@@ -39,12 +39,12 @@ class World:
     """What the corpus knows: nouns and values to ask about in vain, German genders, and the terms
     usual enough to be an answer: one that is right for a single image cannot be learnt.
 
-    Each pool is (values, how many images mention each).
+    colours: of each noun its own.
     """
 
-    nouns: tuple[NDArray[np.object_], NDArray[np.float64]]
-    colours: tuple[NDArray[np.object_], NDArray[np.float64]]
-    moods: tuple[NDArray[np.object_], NDArray[np.float64]]
+    nouns: Pool
+    colours: Pools
+    moods: Pool
     genders: dict[str, str]
     answers: frozenset[str]
 
@@ -178,22 +178,32 @@ def _yes_and_no(
 ) -> list[_Asked]:
     """Each "yes" has its "no": another noun, the same noun in another colour, another mood."""
     there = facts.of("exists")
+    # what is never asked about in vain would always be answered with yes
     countable = np.array([not is_uncountable(key) for key in there.key], bool)
+    kept = draw(with_text(hashes[there.image], there.key), "keep")
+    countable &= kept < world.nouns.share_kept(there.key)
     there = _few(there, countable, hashes, _YES_PER_IMAGE)
     yes = there.asked("exists", "answer", np.full(len(there.image), "yes", object))
-    key = _absent(there, hashes, mentions, world.nouns, "noun")
+    dice = with_text(hashes[there.image], there.key)
+    key = draw_absent(there.image, dice, world.nouns, mentions, "noun")
     asked = [yes, _turned(yes, key=key)]
-    colour = facts.of("colour")
+    colour, mood = facts.of("colour"), facts.of("mood")
     simple = np.array([" " not in v and not is_uncountable(k) for k, v in _pairs(colour)], bool)
-    for found, attribute, type, pool in (
-        (_few(colour, simple, hashes, 1), "colour", "exists", world.colours),
-        (_few(facts.of("mood"), None, hashes, 1), "mood", "is", world.moods),
-    ):
-        rows = found.asked(type, attribute, np.full(len(found.image), "yes", object))
-        rows = replace(rows, value=found.value)
-        other = _absent(found, hashes, mentions, pool, attribute)
-        asked += [rows, _turned(rows, value=other)]
-    return asked
+    simple &= world.colours.numbers(colour.key) >= 0
+    colour, mood = _few(colour, simple, hashes, 1), _few(mood, None, hashes, 1)
+    dice = with_text(hashes[colour.image], colour.key)
+    other = draw_absent_of(colour.image, dice, colour.key, world.colours, mentions, "colour")
+    asked += _both_ways(colour, "exists", "colour", other)
+    dice = with_text(hashes[mood.image], mood.key)
+    other = draw_absent(mood.image, dice, world.moods, mentions, "mood")
+    return asked + _both_ways(mood, "is", "mood", other)
+
+
+def _both_ways(facts: _Facts, type: str, attribute: str, other: NDArray) -> list[_Asked]:
+    """Whether each thing looks as it does, and whether it looks as it does not (`other`)."""
+    yes = facts.asked(type, attribute, np.full(len(facts.image), "yes", object))
+    yes = replace(yes, value=facts.value)
+    return [yes, _turned(yes, value=other)]
 
 
 def _pairs(facts: _Facts) -> zip:
@@ -212,17 +222,6 @@ def _few(
     rank = np.arange(len(order)) - np.searchsorted(image, image, side="left")
     rows = order[rank < most]
     return _Facts(**{name: values[rows] for name, values in vars(chosen).items()})
-
-
-def _absent(
-    facts: _Facts,
-    hashes: NDArray[np.uint64],
-    mentions: Mentions,
-    pool: tuple[NDArray[np.object_], NDArray[np.float64]],
-    salt: str,
-) -> NDArray[np.object_]:
-    dice = with_text(hashes[facts.image], facts.key)
-    return draw_absent(facts.image, dice, *pool, mentions, salt)
 
 
 def _turned(rows: _Asked, **changed: NDArray) -> _Asked:

@@ -113,7 +113,7 @@ def run(
         return done
     tasks = tasks_of(today)
     earlier = [task for one in days[:-1] for task in tasks_of(one)]
-    counting = partial(_count, labelers=labelers)
+    counting = partial(_count, seed=seed, labelers=labelers)
     counts = map_parts(counting, [*earlier, *tasks], description="vocabulary", unit="images")
     vocabulary = merge(counts)
     writer = lake.writer("pairs", day)
@@ -133,10 +133,11 @@ def _settings(config: Config, seed: int, labelers: _Labelers) -> dict[str, Any]:
     return settings | {"champion": labelers.champion.name if labelers.champion else None}
 
 
-def _count(task: Task, labelers: _Labelers) -> Counts:
-    _, evidence = read_evidence(task, labelers.page_language)
+def _count(task: Task, seed: int, labelers: _Labelers) -> Counts:
+    rows, evidence = read_evidence(task, labelers.page_language)
     votes = [function(evidence) for function in labelers.user]
-    return count(evidence, pa.concat_tables([VOTES.empty_table(), *votes]))
+    hashes = image_hashes(rows["sha256"].combine_chunks(), seed)
+    return count(evidence, pa.concat_tables([VOTES.empty_table(), *votes]), hashes)
 
 
 def _label(

@@ -13,7 +13,7 @@ from mmcore.weak.captions import content_words
 from mmcore.weak.evidence import Evidence
 from mmcore.weak.facts import is_uncountable
 from mmcore.weak.lexicon import PREMODIFIER, Kind
-from mmcore.weak.negatives import group_of
+from mmcore.weak.negatives import Mentions, Pool, Pools, balance, group_of
 from mmcore.weak.phrases import NounEvidence, count_noun_uses, find_genders
 from mmcore.weak.questions import World
 from mmcore.weak.tags import is_tag, keyword_terms
@@ -23,11 +23,15 @@ from mmcore.weak.words import Words, candidate_nouns, classify
 
 WORDS = pa.schema([("word", pa.string()), ("total", pa.int64()), ("clean", pa.int64())])
 TERMS = pa.schema([("term", pa.string()), ("images", pa.int64())])
+SAMPLE = pa.schema([("hash", pa.uint64()), ("groups", pa.list_(pa.string()))])
+"""A few images, those with the smallest hashes, and the groups (`group_of`) their texts name."""
+
 GENDERS = pa.schema([("key", pa.string()), ("gender", pa.string()), ("uses", pa.int64())])
 
 _SURE, _USES = 0.1, 2
 _NEVER, _OFTEN = 0.02, 5
-_POOL = 400
+_POOL = 1000
+_SAMPLED = 2000
 _OWN_KEYWORD = 0.3
 _LEAST_COMPOUND = 2
 
@@ -37,13 +41,15 @@ class Counts:
     """Counts over some images; sums of counts are counts.
 
     extra: `TERMS` that are tags and nothing else: compounds, and what the user's functions name.
-    relations: `taxonomy.RELATIONS`.
+    relations: `taxonomy.RELATIONS`. looks: `TERMS` such as `dog|brown`. sample: `SAMPLE`.
     """
 
     words: pa.Table
     terms: pa.Table
     extra: pa.Table
     relations: pa.Table
+    looks: pa.Table
+    sample: pa.Table
     genders: pa.Table
     images: int
     rows: int
@@ -57,6 +63,8 @@ class Vocabulary:
     clean: dict[str, int] = field(default_factory=dict)
     terms: dict[str, int] = field(default_factory=dict)
     extra: dict[str, int] = field(default_factory=dict)
+    looks: dict[str, int] = field(default_factory=dict)
+    sample: pa.Table = field(default_factory=lambda: SAMPLE.empty_table())
     genders: dict[str, str] = field(default_factory=dict)
     images: int = 0
     taxonomy: Taxonomy = field(default_factory=Taxonomy)
@@ -89,22 +97,38 @@ class Vocabulary:
         nouns = {
             t: n for t, n in usual.items() if ":" not in t and is_tag(t) and not is_uncountable(t)
         }
-        looks = {
-            name: {t.partition(":")[2]: n for t, n in usual.items() if t.startswith(f"{name}:")}
-            for name in ("colour", "mood")
-        }
-        pools = (_pool(nouns), _pool(looks["colour"]), _pool(looks["mood"]))
-        return World(*pools, self.genders, frozenset(usual))
+        moods = {t.partition(":")[2]: n for t, n in usual.items() if t.startswith("mood:")}
+        colours = {t: n for t, n in self.looks.items() if n >= least}
+        return World(
+            nouns=self._pool(nouns),
+            colours=Pools.of(colours),
+            moods=self._pool(moods),
+            genders=self.genders,
+            answers=frozenset(usual),
+        )
+
+    def _pool(self, counts: dict[str, int]) -> Pool:
+        """The commonest values, and how often to ask about each."""
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_POOL]
+        names = np.array([name for name, _ in ordered], object)
+        present = np.array([number for _, number in ordered], np.float64)
+        return balance(names, present, self._sampled)
+
+    @property
+    def _sampled(self) -> Mentions:
+        groups = self.sample["groups"].combine_chunks()
+        image = pc.list_parent_indices(groups).to_numpy(zero_copy_only=False)
+        return Mentions(image, _objects(groups.flatten()), self.sample.num_rows)
 
 
-def _pool(counts: dict[str, int]) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_POOL]
-    names = np.array([name for name, _ in ordered], object)
-    return names, np.array([number for _, number in ordered], np.float64)
+def count(
+    evidence: Evidence, votes: pa.Table | None = None, hashes: NDArray[np.uint64] | None = None
+) -> Counts:
+    """The counts of one part.
 
-
-def count(evidence: Evidence, votes: pa.Table | None = None) -> Counts:
-    """The counts of one part; votes: of the user's functions, whose tags are counted too."""
+    votes: of the user's functions, whose tags are counted too. hashes: uint64 [images], by which
+    images are sampled; by default their numbers.
+    """
     words = evidence.words
     total, clean = count_noun_uses(words)
     keys = [f"{g}\t{n}" for g, n in zip(words.langs, words.names, strict=True)]
@@ -117,7 +141,8 @@ def count(evidence: Evidence, votes: pa.Table | None = None) -> Counts:
     extra = _extra(evidence, clean, VOTES.empty_table() if votes is None else votes)
     relations = count_relations(evidence, clean)
     number = evidence.images
-    return Counts(table, terms, extra, relations, gender_table, number, number)
+    looks, sample = _looks(evidence, clean), _sample(evidence, hashes)
+    return Counts(table, terms, extra, relations, looks, sample, gender_table, number, number)
 
 
 def merge(counts: list[Counts]) -> Vocabulary:
@@ -127,12 +152,15 @@ def merge(counts: list[Counts]) -> Vocabulary:
     genders = _summed([c.genders for c in counts], GENDERS)
     extra = _summed([c.extra for c in counts], TERMS)
     extra = extra.filter(pc.greater_equal(extra["images"], _LEAST_COMPOUND))
+    sample = pa.concat_tables([SAMPLE.empty_table(), *(c.sample for c in counts)])
     names = words["word"].to_pylist()
     vocabulary = Vocabulary(
         total=dict(zip(names, words["total"].to_pylist(), strict=True)),
         clean=dict(zip(names, words["clean"].to_pylist(), strict=True)),
         terms=_lookup(terms),
         extra=_lookup(extra),
+        looks=_lookup(_summed([c.looks for c in counts], TERMS)),
+        sample=sample.take(pc.sort_indices(sample["hash"])[:_SAMPLED]),
         genders=_majority(genders),
         images=sum(c.images for c in counts),
     )
@@ -152,6 +180,31 @@ def mentions(evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.object_]
         return np.zeros(0, np.int64), np.zeros(0, object)
     said = groups[words.code] != ""
     return evidence.image[text[said]], groups[words.code][said]
+
+
+def _sample(evidence: Evidence, hashes: NDArray[np.uint64] | None) -> pa.Table:
+    """`SAMPLE` of the images with the smallest hashes."""
+    hashes = np.arange(evidence.images, dtype=np.uint64) if hashes is None else hashes
+    chosen = np.argsort(hashes, kind="stable")[:_SAMPLED]
+    image, group = mentions(evidence)
+    order = np.argsort(image, kind="stable")
+    sizes = np.bincount(image, minlength=evidence.images)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(group[order], pa.string()))
+    return pa.table([pa.array(hashes[chosen]), lists.take(pa.array(chosen))], schema=SAMPLE)
+
+
+def _looks(evidence: Evidence, clean: NDArray[np.bool_]) -> pa.Table:
+    """In how many images a thing is said to have a colour: terms such as `dog|brown`."""
+    words = evidence.words
+    noun = candidate_nouns(words) & (clean | words.has(Kind.NOUN))
+    at = np.flatnonzero(words.has(Kind.COLOUR)[:-1] & noun[1:])
+    at = at[words.text[at] == words.text[at + 1]]
+    colour = words.values["colour"][words.code[at]].astype(object)
+    term = words.keys[words.code[at + 1]] + np.full(len(at), "|", object) + colour
+    table = pa.table({"image": evidence.image[words.text[at]], "term": pa.array(term, pa.string())})
+    found = table.group_by("term").aggregate([("image", "count_distinct")])
+    return pa.table([found["term"], found["image_count_distinct"]], schema=TERMS)
 
 
 def _bare(meaning: str) -> str:
@@ -228,3 +281,7 @@ def _majority(genders: pa.Table) -> dict[str, str]:
         uses.setdefault(row["key"], {})[row["gender"]] = row["uses"]
     best = {key: max(sorted(n), key=n.__getitem__) for key, n in uses.items()}
     return {k: g for k, g in best.items() if uses[k][g] * 3 >= 2 * sum(uses[k].values())}
+
+
+def _objects(column: pa.Array) -> NDArray[np.object_]:
+    return np.array(column.to_pylist(), object)

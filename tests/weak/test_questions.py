@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from mmcore.weak.draws import image_hashes
 from mmcore.weak.functions import vote_all
-from mmcore.weak.negatives import Mentions, draw_absent
+from mmcore.weak.negatives import Mentions, Pool, draw_absent
 from mmcore.weak.questions import ask
 from mmcore.weak.vocabulary import mentions
 from mmcore.weak.votes import combine
@@ -137,5 +137,7 @@ def test_likely_but_unsaid_things_are_not_denied() -> None:
     pool = np.array(["shirt", "hand", "boat"], object)
     mentioned = Mentions(np.array([0]), np.array(["person"], object), 1)
     hashes = np.arange(200, dtype=np.uint64)
-    drawn = draw_absent(np.zeros(200, np.int64), hashes, pool, np.ones(3), mentioned, "x")
+    drawn = draw_absent(
+        np.zeros(200, np.int64), hashes, Pool(pool, np.ones(3), np.ones(3)), mentioned, "x"
+    )
     assert set(drawn) <= {"boat", ""} and list(drawn).count("boat") > 180
