@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmcore.weak.draws import draw, with_text
-from mmcore.weak.facts import is_uncountable
+from mmcore.weak.facts import is_uncountable, split_slots
 from mmcore.weak.lexicon import LANGUAGES, groups
 from mmcore.weak.negatives import Mentions, Pool, Pools, draw_absent, draw_absent_of
 from mmcore.weak.wording import name_of, questions, render, say, slots
@@ -108,16 +108,15 @@ class _Facts:
 
     @classmethod
     def read(cls, labels: pa.Table) -> _Facts:
-        split = [slot.split("|", 1) for slot in labels["slot"].to_pylist()]
-        fact = np.array([s[0] for s in split], object)
-        key = np.array([s[1] for s in split], object)
+        fact, key = split_slots(labels["slot"])
         columns = {n: _objects(labels[n]) for n in ("value", "source", "lang")}
         image = labels["image"].to_numpy()
-        several = {
-            (i, k) for i, k, f, v in zip(image, key, fact, columns["value"], strict=True)
-            if f == "plural" and v == "many"
-        }  # fmt: skip
-        many = np.array([(i, k) in several for i, k in zip(image, key, strict=True)], bool)
+        things = pc.binary_join_element_wise(
+            pc.cast(labels["image"], pa.string()), pa.array(key, pa.string()), "|"
+        )
+        plural = (fact == "plural") & (columns["value"] == "many")
+        several = things.filter(pa.array(plural))
+        many = pc.is_in(things, several).to_numpy(zero_copy_only=False)
         confidence = labels["confidence"].to_numpy()
         return cls(image=image, fact=fact, key=key, many=many, confidence=confidence, **columns)
 

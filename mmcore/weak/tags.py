@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmcore.weak.captions import content_words
+from mmcore.weak.facts import split_slots
 from mmcore.weak.lexicon import LANGUAGES, canonical_noun, lexicon
 from mmcore.weak.votes import make_votes
 from mmcore.weak.words import Words
@@ -23,9 +24,7 @@ def fact_tags(votes: pa.Table) -> pa.Table:
 
     The background's colour is no tag of the picture. Of a compound noun its head is the tag.
     """
-    split = [slot.split("|", 1) for slot in votes["slot"].to_pylist()]
-    fact = np.array([s[0] for s in split], object)
-    key = np.array([s[1] for s in split], object)
+    fact, key = split_slots(votes["slot"])
     value = np.array(votes["value"].to_pylist(), object)
     thing = fact == "exists"
     # of two circles in two colours both colours are in the picture, but their votes say "?"
