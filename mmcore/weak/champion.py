@@ -20,7 +20,7 @@ SEEN = pa.schema(
     ]
 )
 """One row per image. embedding: of length 1, null where the bytes are not at hand. tags: the likely
-ones. feeling: the likeliest, of the picture alone."""
+ones. feeling: the likeliest, of the picture alone, null where none is likely."""
 
 SOURCE, NEIGHBOURS = "champion", "neighbours"
 _LIKELY = 0.5
@@ -66,8 +66,12 @@ def seen_table(
     )
     best = feeling_probability.argmax(axis=1)
     label = pa.array(list(feelings), pa.string()).take(pa.array(best))
-    sure = pa.array(feeling_probability[np.arange(number), best], pa.float32())
-    feeling = pa.StructArray.from_arrays([label, sure], ["label", "probability"])
+    sure = feeling_probability[np.arange(number), best]
+    feeling = pa.StructArray.from_arrays(
+        [label, pa.array(sure, pa.float32())],
+        ["label", "probability"],
+        mask=pa.array(sure < _LIKELY),
+    )
     columns = [embedding, pa.ListArray.from_arrays(pa.array(starts), likely), feeling]
     return pa.table(columns, names=SEEN.names).cast(SEEN)
 

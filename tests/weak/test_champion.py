@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from mmcore import graph
 from mmcore.lake import Lake
+from mmcore.models.artifact import save_artifact
 from mmcore.weak.champion import (
     SEEN,
     Champion,
@@ -20,6 +23,7 @@ from mmcore.weak.champion import (
 )
 from mmcore.weak.stage import Config, run
 from mmcore.weak.votes import VOTES
+from tests.models.tiny import artifact
 from tests.weak.helpers import DAY, Page, commit, sha256, tokenized, write_pages
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -31,15 +35,11 @@ def unit(*rows: tuple[float, ...]) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def seen(vectors: np.ndarray) -> pa.Table:
+def seen(vectors: np.ndarray, positive: float = 0.8) -> pa.Table:
     number = len(vectors)
-    return seen_table(
-        vectors,
-        ["dog"],
-        np.zeros((number, 1), np.float32),
-        FEELINGS,
-        np.full((number, 3), 1 / 3, np.float32),
-    )
+    rest = (1 - positive) / 2
+    feelings = np.tile(np.array([rest, rest, positive], np.float32), (number, 1))
+    return seen_table(vectors, ["dog"], np.zeros((number, 1), np.float32), FEELINGS, feelings)
 
 
 def tag_votes(*rows: tuple[int, str]) -> pa.Table:
@@ -63,6 +63,21 @@ def test_only_likely_tags_are_votes_and_never_certain_ones() -> None:
         (1, "sentiment", "sentiment", "negative"),
     ]
     assert votes[1]["weight"] == pytest.approx(0.8)
+
+
+def test_a_feeling_that_is_not_likely_is_no_vote() -> None:
+    assert champion_votes(seen(unit((1, 0), (0, 1)), positive=0.4)).num_rows == 0
+    assert champion_votes(seen(unit((1, 0), (0, 1)), positive=0.6)).num_rows == 2
+
+
+def test_a_trained_model_can_be_asked(tmp_path: Path) -> None:
+    save_artifact(tmp_path, artifact())
+    looks = graph._see(tmp_path, [picture("red"), picture("blue")])
+    assert looks.schema.equals(SEEN) and looks.num_rows == 2
+    vectors = graph._read(tmp_path, ["a red dog", "a cat"])
+    fits = alignment(looks, np.array([0, 1]), vectors)
+    assert fits.shape == (2,) and ((fits >= 0) & (fits <= 1)).all()
+    assert len({vote["image"] for vote in champion_votes(looks).to_pylist()}) <= 2
 
 
 def test_without_a_model_there_are_no_votes() -> None:
