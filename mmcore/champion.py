@@ -12,13 +12,15 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmcore.dedup.stage_semantic import Eyes
 from mmcore.errors import UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.recipe import Recipe
-from mmcore.weak.generated import FEELING_NAMES, Champion, Seen
+from mmcore.weak.champion import Champion, seen_table
+from mmcore.weak.generated import FEELING_NAMES, LabelingModel, Seen
 
 if TYPE_CHECKING:
     from mmcore.models.predictor import Predictor
@@ -54,9 +56,31 @@ def eyes(weights: Weights) -> Eyes:
     return Eyes(weights.digest, partial(_embed, weights))
 
 
-def labeler(weights: Weights) -> Champion:
+def labeler(weights: Weights) -> LabelingModel:
     """For labels."""
-    return Champion(weights.version, weights.digest, partial(_look, weights))
+    return LabelingModel(weights.version, weights.digest, partial(_look, weights))
+
+
+def functions(weights: Weights) -> Champion:
+    """As labeling functions beside others."""
+    return Champion(weights.digest, partial(_see, weights), partial(_read, weights))
+
+
+def _see(weights: Weights, images: list[bytes]) -> pa.Table:
+    """`mmcore.weak.champion.SEEN` of encoded images."""
+    model = _loaded(weights)
+    pixels = model.decode(images)
+    return seen_table(
+        model.encode_images(pixels),
+        model.labels.tags,
+        model.tags(pixels),
+        model.labels.sentiment,
+        model.sentiment(pixels),
+    )
+
+
+def _read(weights: Weights, texts: list[str]) -> NDArray[np.float32]:
+    return _loaded(weights).encode_texts(texts)
 
 
 def _embed(weights: Weights, images: list[bytes]) -> NDArray[np.float32]:

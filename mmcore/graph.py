@@ -24,7 +24,9 @@ from mmcore.lake import Dataset, Lake
 from mmcore.recipe import Recipe
 
 if TYPE_CHECKING:
+    from mmcore.champion import Weights
     from mmcore.dedup.stage_semantic import Eyes
+    from mmcore.weak.champion import Champion
     from mmcore.weak.stage_bootstrap import Labeler
 
 
@@ -120,8 +122,11 @@ def pairs(job: Job) -> Dataset:
     """Weak labels for the five tasks: `pairs`."""
     from mmcore.weak import stage
 
-    labeler = _labeler(job)
-    return stage.run(job.lake, job.day, job.recipe.weak, seed=job.recipe.seed, champion=labeler)
+    found = _weights(job)
+    functions = _functions(job, found)
+    labeler = _labeler(job, found)
+    config, seed = job.recipe.weak, job.recipe.seed
+    return stage.run(job.lake, job.day, config, seed, champion=functions, labeler=labeler)
 
 
 def shards(job: Job) -> Dataset:
@@ -224,19 +229,39 @@ def _eyes(job: Job) -> Eyes | None:
 
     if job.recipe.dedup.semantic is None:
         return None
-    found = champion.find_champion(job.recipe, job.lake, job.day)
+    found = _weights(job)
     if found is None:
         say("dedup", f"meaning is not compared: there is no champion of a day before {job.day}")
         return None
     return champion.eyes(found)
 
 
-def _labeler(job: Job) -> Labeler | None:
-    """The champion of the days before, and which images the next model is trained on."""
+def _weights(job: Job) -> Weights | None:
+    """The champion of the days before."""
+    from mmcore import champion
+
+    return champion.find_champion(job.recipe, job.lake, job.day)
+
+
+def _functions(job: Job, found: Weights | None) -> Champion | None:
+    """The champion as labeling functions, where the recipe wants them."""
+    from mmcore import champion
+    from mmcore.cluster import say
+    from mmcore.weak.champion import NEIGHBOURS, SOURCE
+
+    if not {SOURCE, NEIGHBOURS}.intersection(job.recipe.weak.functions):
+        return None
+    if found is None:
+        say("pairs", f"no model labels: there is no champion of a day before {job.day}")
+        return None
+    return champion.functions(found)
+
+
+def _labeler(job: Job, found: Weights | None) -> Labeler | None:
+    """The champion as what adds to the labels, and which images the next model is trained on."""
     from mmcore import champion
     from mmcore.weak.stage_bootstrap import Labeler
 
-    found = champion.find_champion(job.recipe, job.lake, job.day)
     if found is None:
         return None
     shards = job.recipe.shards

@@ -55,6 +55,18 @@ def fact_votes(
     return pa.concat_tables([VOTES.empty_table(), *tables])
 
 
+def split_slots(slots: pa.ChunkedArray) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """(fact, key) of slots such as `colour|circle`; equal ones are split once."""
+    coded = pc.dictionary_encode(slots).combine_chunks()
+    coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
+    pairs = [slot.split("|", 1) for slot in coded.dictionary.to_pylist()]
+    at = coded.indices.to_numpy(zero_copy_only=False)
+    if not len(at):
+        return np.zeros(0, object), np.zeros(0, object)
+    fact, key = (np.array([pair[side] for pair in pairs], object)[at] for side in (0, 1))
+    return fact, key
+
+
 def _merged_compounds(image: NDArray[np.int64], key: NDArray[np.object_]) -> NDArray[np.object_]:
     """ "toy guitar" is "guitar" where another phrase about the image says just that."""
     head = np.array([k.rpartition(" ")[2] for k in key], object)

@@ -68,7 +68,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Champion:
+class LabelingModel:
     """A model that labels. look: encoded images and texts to `Seen`; `name` as it will stand in
     `source` (`shop@3`); `digest` changes when the model does."""
 

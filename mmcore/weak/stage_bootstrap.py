@@ -24,7 +24,7 @@ from mmcore.weak.draws import image_hashes
 from mmcore.weak.examination import Sample, examined
 from mmcore.weak.generated import (
     TASK_OF,
-    Champion,
+    LabelingModel,
     Seen,
     Thresholds,
     generated_rows,
@@ -66,7 +66,7 @@ class Bootstrap(BaseModel):
 class Labeler:
     """A champion, and which images the next model will be trained on."""
 
-    champion: Champion
+    champion: LabelingModel
     in_train: InTrain
 
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mmcore.lake import Dataset, Lake
-from mmcore.weak.generated import Champion, Seen
+from mmcore.weak.generated import LabelingModel, Seen
 from mmcore.weak.pairs import PAIRS
 from mmcore.weak.stage_bootstrap import Bootstrap, Labeler, bootstrap
 from mmcore.weak.stage_retract import retract
@@ -57,7 +57,7 @@ def in_train(clusters: pa.Array, asked: pa.Array) -> NDArray[np.bool_]:
 
 def labeler(blind: bool = False, noise: float = 0.8) -> Labeler:
     name = "blind@1" if blind else NAME
-    return Labeler(Champion(name, name, partial(look, blind, noise)), in_train)
+    return Labeler(LabelingModel(name, name, partial(look, blind, noise)), in_train)
 
 
 def night(lake: Lake) -> tuple[Dataset, dict[str, str], set[str]]:
