@@ -63,7 +63,9 @@ def labeler(weights: Weights) -> LabelingModel:
 
 def functions(weights: Weights) -> Champion:
     """As labeling functions beside others."""
-    return Champion(weights.digest, partial(_see, weights), partial(_read, weights))
+    return Champion(
+        weights.digest, weights.version, partial(_see, weights), partial(_read, weights)
+    )
 
 
 def _see(weights: Weights, images: list[bytes]) -> pa.Table:

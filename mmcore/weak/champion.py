@@ -33,13 +33,15 @@ _OTHER_TEXTS = 256
 
 @dataclass(frozen=True)
 class Champion:
-    """A model to ask. `name` changes when the model does.
+    """A model to ask. `name` changes when the model does; `version` is what its labels are signed
+    with.
 
     see: encoded images -> `SEEN`. read: texts -> float32 [n, E], rows of length 1, comparable with
     the embeddings of images. Both travel to the workers.
     """
 
     name: str
+    version: str
     see: Callable[[list[bytes]], pa.Table]
     read: Callable[[list[str]], NDArray[np.float32]]
 

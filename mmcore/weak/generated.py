@@ -147,7 +147,8 @@ def _changed(
 ) -> pa.Table:
     captions = labels["captions"].combine_chunks()
     if right is not None and FILTER in allowed:
-        captions = _filtered(captions, generated["scores"].combine_chunks(), right, limits)
+        scores = generated["scores"].combine_chunks()
+        captions = _filtered(captions, scores, champion, right, limits)
     if right is not None and CAPTIONS in allowed:
         captions = _captioned(captions, generated, champion, right, limits)
     tags = labels["tags"].combine_chunks()
@@ -162,16 +163,20 @@ def _changed(
 
 
 def _filtered(
-    captions: pa.ListArray, scores: pa.ListArray, right: Calibration, limits: Thresholds
+    captions: pa.ListArray,
+    scores: pa.ListArray,
+    champion: str,
+    right: Calibration,
+    limits: Thresholds,
 ) -> pa.ListArray:
     flat = captions.flatten()
     stated = pc.equal(flat.field("source"), ANNOTATION).to_numpy(zero_copy_only=False)
     chance = np.where(stated, 1.0, right(scores.flatten().to_numpy()))
     confidence = np.round(flat.field("confidence").to_numpy() * chance, 4)
     keep = stated | (chance >= limits.min_match)
-    fields = [
-        pa.array(confidence) if f.name == "confidence" else flat.field(f.name) for f in CAPTION
-    ]
+    checked = pa.array([champion] * len(stated), pa.string(), mask=stated)
+    new = {"confidence": pa.array(confidence), "checked_by": checked}
+    fields = [new.get(f.name, flat.field(f.name)) for f in CAPTION]
     changed = pa.StructArray.from_arrays(fields, fields=list(CAPTION))
     owner = np.repeat(np.arange(len(captions)), _lengths(captions))
     # The best first again; a stable sort leaves equals in the order of the pages.

@@ -18,8 +18,16 @@ from mmcore.weak.questions import QA
 
 _TEXT = pa.string()
 CAPTION = pa.struct(
-    [("text", _TEXT), ("lang", _TEXT), ("confidence", pa.float64()), ("source", _TEXT)]
+    [
+        ("text", _TEXT),
+        ("lang", _TEXT),
+        ("confidence", pa.float64()),
+        ("source", _TEXT),
+        ("checked_by", _TEXT),
+    ]
 )
+"""checked_by: the model version whose score is in the confidence, null where none looked."""
+
 QUESTION = pa.struct(
     [
         ("question", _TEXT),
@@ -124,6 +132,7 @@ def choose_captions(
             "lang": pa.array(langs, _TEXT, mask=langs == ""),
             "confidence": confidence,
             "source": pa.array(source, _TEXT),
+            "checked_by": pa.nulls(len(rows), _TEXT),
             "first": annotated.astype(np.int8),
             "score": score,
         }

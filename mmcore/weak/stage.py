@@ -35,7 +35,7 @@ from mmcore.weak.question_only import count_answers, held_out
 from mmcore.weak.questions import ask
 from mmcore.weak.report import Findings, count_labels, summarise_day
 from mmcore.weak.retracted import Retracted
-from mmcore.weak.stage_bootstrap import Bootstrap, Labeler, bootstrap
+from mmcore.weak.stage_bootstrap import Bootstrap, InTrain, Labeler, bootstrap
 from mmcore.weak.stage_inputs import Task, earlier_days, look, read_day, read_evidence, tasks_of
 from mmcore.weak.stage_retract import retracted
 from mmcore.weak.tags import managed, with_parents, with_synonyms
@@ -83,6 +83,7 @@ class _Labelers:
     names: tuple[Name, ...]
     user: tuple[UserFunction, ...]
     champion: Champion | None
+    in_train: InTrain | None
 
     @property
     def page_language(self) -> bool:
@@ -114,12 +115,19 @@ def run(
     """
     adds = labeler if config.bootstrap.enabled else None
     name = "page_labels" if adds else "pairs"
-    labels = _page_labels(lake, name, day, config, seed, champion)
+    in_train = labeler.in_train if labeler else None
+    labels = _page_labels(lake, name, day, config, seed, champion, in_train)
     return bootstrap(lake, labels, adds, config.bootstrap) if adds else labels
 
 
 def _page_labels(
-    lake: Lake, name: str, day: str, config: Config, seed: int, champion: Champion | None
+    lake: Lake,
+    name: str,
+    day: str,
+    config: Config,
+    seed: int,
+    champion: Champion | None,
+    in_train: InTrain | None,
 ) -> Dataset:
     """The labels that functions and people gave, as dataset `name`."""
     from mmcore.cluster import map_parts
@@ -127,7 +135,9 @@ def _page_labels(
     listed, bad = retracted(lake)
     asked = {SOURCE, NEIGHBOURS}.intersection(config.functions)
     user = find_functions(config.user_functions, _ALL_NAMES)
-    labelers = _Labelers(tuple(config.functions), user, champion if asked else None)
+    trusted = champion is not None and not bad.has(champion.version)
+    champion = champion if asked and trusted else None
+    labelers = _Labelers(tuple(config.functions), user, champion, in_train)
     today = read_day(lake, day, images=labelers.champion is not None)
     days = [*earlier_days(lake, day, config.history_days), today]
     parents = [dataset for one in reversed(days) for dataset in one.parents]
@@ -182,7 +192,7 @@ def _label(
 ) -> _Written:
     rows, evidence = read_evidence(task, labelers.page_language)
     if labelers.champion is not None:
-        evidence = replace(evidence, seen=look(task, rows, labelers.champion))
+        evidence = replace(evidence, seen=_seen(task, rows, labelers, labelers.champion))
     notes = parse_annotations(rows["annotation"].to_pylist())
     given = Given.flatten(notes)
     votes = bad.of_all_tasks(vote_all(evidence, vocabulary, labelers.names, labelers.user))
@@ -190,6 +200,7 @@ def _label(
     others = votes.filter(pc.not_equal(votes["task"], "tag"))
     labels = combine(pa.concat_tables([others, tagged]), config.min_share)
     labels = labels.filter(pc.greater_equal(labels["confidence"], config.min_confidence))
+    labels = _signed(labels, labelers.champion)
     facts, tags, feelings = (_of(labels, task) for task in ("fact", "tag", "sentiment"))
     if "comments" in labelers.names:
         feelings = pa.concat_tables([feelings, silent(evidence, feelings)])
@@ -214,6 +225,23 @@ def _label(
     answers = count_answers(qa, held_out(rows["cluster"].combine_chunks()))
     findings = Findings(count_labels(table) + problems, counts, answers)
     return _Written(part, rows.num_rows, findings)
+
+
+def _seen(task: Task, rows: pa.Table, labelers: _Labelers, champion: Champion) -> pa.Table:
+    """What the champion sees, of images that are trained on: it must not write its own exam."""
+    seen = look(task, rows, champion)
+    if labelers.in_train is None:
+        return seen
+    train = labelers.in_train(rows["cluster"].combine_chunks(), rows["split"].combine_chunks())
+    return seen.take(pa.array(np.arange(len(seen)), mask=~train)).combine_chunks()
+
+
+def _signed(labels: pa.Table, champion: Champion | None) -> pa.Table:
+    """What the champion says carries its version, so that it can be retracted by name."""
+    if champion is None:
+        return labels
+    source = pc.if_else(pc.equal(labels["source"], SOURCE), champion.version, labels["source"])
+    return labels.set_column(labels.column_names.index("source"), "source", source)
 
 
 def _of(labels: pa.Table, task: str) -> pa.Table:

@@ -29,12 +29,14 @@ RIGHT = Calibration(np.array([0.0, 1.0]), np.array([0.0, 1.0]), 0.4)
 
 
 def caption(text: str, confidence: float = 0.8, source: str = "alt") -> dict[str, Any]:
-    return {"text": text, "lang": "en", "confidence": confidence, "source": source}
+    known = {"text": text, "lang": "en", "confidence": confidence, "source": source}
+    return known | {"checked_by": None}
 
 
 def row(**labels: Any) -> dict[str, Any]:
     blank: dict[str, Any] = {"sha256": "", "cluster": "", "split": None, "captions": []}
     blank |= {"qa": [], "tags": [], "sentiment": None}
+    blank |= {"sentiment_cues": [], "sentiment_conflict": False}
     full = blank | labels
     return full | {"caption": full["captions"][0] if full["captions"] else None}
 
@@ -67,7 +69,7 @@ def test_a_web_caption_that_does_not_fit_gives_way_to_one_that_does() -> None:
     both = [caption("click here", 0.9), caption("a red star", 0.6)]
     (done,) = join([row(captions=both)], [said([0.1, 0.95])])
     assert [c["text"] for c in done["captions"]] == ["a red star"]
-    assert done["caption"] == done["captions"][0]
+    assert done["caption"] == done["captions"][0] and done["caption"]["checked_by"] == "shop@3"
     assert (
         done["caption"]["confidence"] == pytest.approx(0.57) and done["caption"]["source"] == "alt"
     )

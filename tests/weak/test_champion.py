@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from mmcore import graph
+from mmcore.champion import Weights, functions
 from mmcore.lake import Lake
 from mmcore.models.artifact import save_artifact
 from mmcore.weak.champion import (
@@ -72,9 +72,10 @@ def test_a_feeling_that_is_not_likely_is_no_vote() -> None:
 
 def test_a_trained_model_can_be_asked(tmp_path: Path) -> None:
     save_artifact(tmp_path, artifact())
-    looks = graph._see(tmp_path, [picture("red"), picture("blue")])
+    champion = functions(Weights("shop@1", "digest", None, tmp_path))
+    looks = champion.see([picture("red"), picture("blue")])
     assert looks.schema.equals(SEEN) and looks.num_rows == 2
-    vectors = graph._read(tmp_path, ["a red dog", "a cat"])
+    vectors = champion.read(["a red dog", "a cat"])
     fits = alignment(looks, np.array([0, 1]), vectors)
     assert fits.shape == (2,) and ((fits >= 0) & (fits <= 1)).all()
     assert len({vote["image"] for vote in champion_votes(looks).to_pylist()}) <= 2
@@ -140,14 +141,14 @@ def test_the_champion_finds_the_caption_that_fits(lake: Lake) -> None:
     blind = run(lake, DAY, Config())
     config = Config(functions=[*Config().functions, "champion"])
     assert run(lake, DAY, config).read().equals(blind.read())  # no model, no difference
-    pairs = run(lake, DAY, config, champion=Champion("one", see, read))
+    pairs = run(lake, DAY, config, champion=Champion("one", "shop@1", see, read))
     before, after = (
         {row["sha256"]: row for row in dataset.read().to_pylist()} for dataset in (blind, pairs)
     )
     assert before[sha256(0)]["caption"]["source"] == "caption"
     assert after[sha256(0)]["caption"]["source"] == "alt"
-    assert {"tag": "green", "source": "champion"}.items() <= after[sha256(1)]["tags"][0].items()
+    assert {"tag": "green", "source": "shop@1"}.items() <= after[sha256(1)]["tags"][0].items()
     assert after[sha256(1)]["sentiment_conflict"] is True
     assert pairs.metadata["labeling_functions"]["tag/champion"]["coverage"] == 1
-    other = run(lake, DAY, config, champion=Champion("two", see, read))
+    other = run(lake, DAY, config, champion=Champion("two", "shop@2", see, read))
     assert other.manifest.fingerprint != pairs.manifest.fingerprint
