@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mmcore.errors import MmcoreError, UserError
@@ -24,6 +25,7 @@ from mmcore.recipe import Recipe
 if TYPE_CHECKING:
     from mmcore.dedup.stage_semantic import Eyes
     from mmcore.models import Predictor
+    from mmcore.weak.champion import Champion
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ def pairs(job: Job) -> Dataset:
     """Weak labels for the five tasks: `pairs`."""
     from mmcore.weak import stage
 
-    return stage.run(job.lake, job.day, job.recipe.weak, seed=job.recipe.seed)
+    config = job.recipe.weak
+    return stage.run(job.lake, job.day, config, seed=job.recipe.seed, champion=_labeler(job))
 
 
 def shards(job: Job) -> Dataset:
@@ -228,6 +231,42 @@ def _eyes(job: Job) -> Eyes | None:
         return None
     version, folder = found
     return Eyes(version.candidate, partial(_embed, folder))
+
+
+def _labeler(job: Job) -> Champion | None:
+    """The champion of the days before as labeling functions, where the recipe wants them."""
+    from mmcore import registry
+    from mmcore.cluster import say
+    from mmcore.weak.champion import NEIGHBOURS, SOURCE, Champion
+
+    if not {SOURCE, NEIGHBOURS}.intersection(job.recipe.weak.functions):
+        return None
+    found = registry.champion(job.recipe.registry, job.lake, job.recipe.name, before=job.day)
+    if found is None:
+        say("pairs", f"no model labels: there is no champion of a day before {job.day}")
+        return None
+    version, folder = found
+    return Champion(version.candidate, partial(_see, folder), partial(_read, folder))
+
+
+def _see(folder: Path, images: list[bytes]) -> pa.Table:
+    """What the model in a folder sees in encoded images: `mmcore.weak.champion.SEEN`."""
+    from mmcore.weak.champion import seen_table
+
+    model = _model(folder)
+    pixels = model.decode(images)
+    return seen_table(
+        model.encode_images(pixels),
+        model.labels.tags,
+        model.tags(pixels),
+        model.labels.sentiment,
+        model.sentiment(pixels),
+    )
+
+
+def _read(folder: Path, texts: list[str]) -> NDArray[np.float32]:
+    """Embeddings of texts, by the model in a folder."""
+    return _model(folder).encode_texts(texts)
 
 
 def _embed(folder: Path, images: list[bytes]) -> NDArray[np.float32]:

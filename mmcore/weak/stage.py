@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
 from mmcore.weak.annotations import parse_annotations
+from mmcore.weak.captions import CAPTION_ROLES
+from mmcore.weak.champion import NEIGHBOURS, SOURCE, Champion, alignment
 from mmcore.weak.draws import image_hashes
-from mmcore.weak.evidence import TEXTS, Evidence, caption_texts, gather, page_texts
-from mmcore.weak.feelings import silent
-from mmcore.weak.functions import vote_all
+from mmcore.weak.evidence import Evidence
+from mmcore.weak.feelings import find_conflicts, find_cues, silent
+from mmcore.weak.function_statistics import count_right, count_votes
+from mmcore.weak.functions import WITHOUT_CHAMPION, Name, vote_all
 from mmcore.weak.negatives import Mentions
 from mmcore.weak.pairs import (
     Given,
@@ -27,14 +31,16 @@ from mmcore.weak.pairs import (
     assemble,
     choose_captions,
 )
+from mmcore.weak.question_only import count_answers, held_out
 from mmcore.weak.questions import ask
-from mmcore.weak.tags import managed
+from mmcore.weak.report import Findings, count_labels, summarise_day
+from mmcore.weak.stage_inputs import Task, earlier_days, look, read_day, read_evidence, tasks_of
+from mmcore.weak.tags import managed, with_parents, with_synonyms
+from mmcore.weak.user_functions import UserFunction, find_functions
 from mmcore.weak.vocabulary import Counts, Vocabulary, count, mentions, merge
-from mmcore.weak.votes import combine, summarise
+from mmcore.weak.votes import VOTES, combine
 
-_KEYS = ["sha256", "cluster", "kept"]
-_ROWS = ["sha256", "cluster", "kept", "split", "annotation"]
-_PAGE_COLUMNS = ["sha256", "page_url", "role", "text", "lang", "kept"]
+_ALL_NAMES = (*WITHOUT_CHAMPION, SOURCE, NEIGHBOURS, "annotation")
 
 
 class Config(BaseModel):
@@ -54,216 +60,154 @@ class Config(BaseModel):
     history_days: int = Field(
         30, ge=0, description="Earlier days whose texts the vocabulary is counted on too."
     )
+    functions: list[Name] = Field(
+        list(WITHOUT_CHAMPION),
+        description="Built-in labeling functions; champion and neighbours look at the images too.",
+    )
+    user_functions: list[str] = Field(
+        [],
+        description="Your own: my_labels.py:name (relative to this file) or package.module:name.",
+    )
 
 
 @dataclass(frozen=True)
-class _Day:
-    """The inputs of one day."""
+class _Labelers:
+    """Who votes: the built-in functions of these names, the user's own, and the model."""
 
-    deduplicated: Dataset
-    tokenized: Dataset
-    texts: Dataset
+    names: tuple[Name, ...]
+    user: tuple[UserFunction, ...]
+    champion: Champion | None
 
     @property
-    def parents(self) -> list[Dataset]:
-        return [self.deduplicated, self.tokenized, self.texts]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One part of a day: the images of part `index`, and where texts about them lie.
-
-    members: `sha256` of every image of their clusters and `image`, the number of the kept one.
-    """
-
-    day: _Day
-    index: int
-    members: pa.Table
-    texts_parts: list[int]
+    def page_language(self) -> bool:
+        return "page_language" in self.names
 
 
 @dataclass(frozen=True)
 class _Written:
     part: Part
     rows: int
-    labelled: Counter[str]
-    votes: dict[str, Counter[str]]
+    findings: Findings
 
 
-def run(lake: Lake, day: str, config: Config, seed: int = 0) -> Dataset:
+def run(
+    lake: Lake, day: str, config: Config, seed: int = 0, champion: Champion | None = None
+) -> Dataset:
     """Write `pairs@day`; part i holds the kept images of part i of `deduplicated@day`.
 
     Two passes: the first counts words over the day and its recent history, the second labels.
+    champion: asked where `functions` names it, or those that need it. UserError for a function of
+    the user's that cannot be found, fails, or returns no votes.
     """
     from mmcore.cluster import map_parts
 
-    today = _day(lake, day)
-    days = [*_history(lake, day, config.history_days), today]
+    asked = {SOURCE, NEIGHBOURS}.intersection(config.functions)
+    user = find_functions(config.user_functions, _ALL_NAMES)
+    labelers = _Labelers(tuple(config.functions), user, champion if asked else None)
+    today = read_day(lake, day, images=labelers.champion is not None)
+    days = [*earlier_days(lake, day, config.history_days), today]
     parents = [dataset for one in reversed(days) for dataset in one.parents]
-    settings = config.model_dump(mode="json") | {"seed": seed}
+    settings = _settings(config, seed, labelers)
     done = lake.reusable("pairs", day, settings, parents)
     if done is not None:
         return done
-    tasks = _tasks(today)
-    earlier = [task for one in days[:-1] for task in _tasks(one)]
-    counts = map_parts(_count, [*earlier, *tasks], description="vocabulary", unit="images")
+    tasks = tasks_of(today)
+    earlier = [task for one in days[:-1] for task in tasks_of(one)]
+    counting = partial(_count, labelers=labelers)
+    counts = map_parts(counting, [*earlier, *tasks], description="vocabulary", unit="images")
     vocabulary = merge(counts)
     writer = lake.writer("pairs", day)
-    label = partial(_label, config=config, seed=seed, vocabulary=vocabulary, writer=writer)
+    label = partial(
+        _label, config=config, seed=seed, labelers=labelers, vocabulary=vocabulary, writer=writer
+    )
     results = map_parts(label, tasks, description="pairs", unit="images")
-    metadata = _metadata(results, vocabulary)
+    metadata = summarise_day([r.findings for r in results], vocabulary)
     return writer.commit([r.part for r in results], parents, settings, metadata)
 
 
-def _day(lake: Lake, day: str) -> _Day:
-    return _Day(*(lake.dataset(name, day) for name in ("deduplicated", "tokenized", "texts")))
+def _settings(config: Config, seed: int, labelers: _Labelers) -> dict[str, Any]:
+    """What decides the result: of the user's functions their code, not where it lies."""
+    settings = config.model_dump(mode="json") | {"seed": seed}
+    settings["functions"] = sorted(set(config.functions))
+    settings["user_functions"] = {f.name: f.sha256 for f in labelers.user}
+    return settings | {"champion": labelers.champion.name if labelers.champion else None}
 
 
-def _history(lake: Lake, day: str, most: int) -> list[_Day]:
-    """The last `most` earlier days that have all inputs, oldest first."""
-    names = ("deduplicated", "tokenized", "texts")
-    common = set.intersection(*(set(lake.partitions(name)) for name in names))
-    earlier = sorted(d for d in common if d < day)
-    return [_day(lake, d) for d in earlier[max(len(earlier) - most, 0) :]]
-
-
-def _tasks(day: _Day) -> list[_Task]:
-    """One task per part, from keys alone."""
-    keys = [part.append_column("part", _fill(part, i)) for i, part in _key_parts(day)]
-    if not keys:
-        return []
-    table = pa.concat_tables(keys).combine_chunks()
-    kept = table.filter(table["kept"])
-    at = pc.index_in(table["cluster"], kept["cluster"].combine_chunks())
-    members = table.filter(at.is_valid())
-    at = at.drop_null().combine_chunks()
-    members = pa.table(
-        {"sha256": members["sha256"], "part": kept["part"].take(at), "image": kept["row"].take(at)}
-    ).combine_chunks()
-    where = _texts_parts(day.texts, members)
-    return [
-        _Task(day, i, members.filter(pc.equal(members["part"], i)), where.get(i, []))
-        for i in range(len(day.deduplicated.parts))
-    ]
-
-
-def _key_parts(day: _Day) -> list[tuple[int, pa.Table]]:
-    parts = []
-    for i, part in enumerate(day.deduplicated.iter_parts(_KEYS)):
-        kept = part["kept"].to_numpy(zero_copy_only=False)
-        parts.append((i, part.append_column("row", pa.array(np.cumsum(kept) - kept))))
-    return parts
-
-
-def _fill(table: pa.Table, value: int) -> pa.Array:
-    return pa.array(np.full(table.num_rows, value, np.int64))
-
-
-def _texts_parts(texts: Dataset, members: pa.Table) -> dict[int, list[int]]:
-    """For each part of the images, the parts of `texts` that speak of them."""
-    found: dict[int, list[int]] = {}
-    for number, table in enumerate(texts.iter_parts(["sha256"])):
-        at = pc.index_in(table["sha256"], members["sha256"].combine_chunks())
-        parts = members["part"].take(at.drop_null().combine_chunks())
-        for part in pc.unique(parts).to_pylist():
-            found.setdefault(part, []).append(number)
-    return found
-
-
-def _read(task: _Task) -> tuple[pa.Table, Evidence]:
-    """The kept rows of a task, and everything its pages say."""
-    rows = task.day.deduplicated.read_part(task.index, _ROWS)
-    rows = rows.filter(rows["kept"]).combine_chunks()
-    tokenized = task.day.tokenized.read_part(task.index)
-    captions = caption_texts(tokenized, rows["sha256"].combine_chunks())
-    pages = [
-        page_texts(task.day.texts.read_part(part, _PAGE_COLUMNS), task.members)
-        for part in task.texts_parts
-    ]
-    joined = pa.concat_tables([TEXTS.empty_table(), *pages])
-    return rows, gather(captions, joined, rows.num_rows)
-
-
-def _count(task: _Task) -> Counts:
-    _, evidence = _read(task)
-    return count(evidence)
+def _count(task: Task, labelers: _Labelers) -> Counts:
+    _, evidence = read_evidence(task, labelers.page_language)
+    votes = [function(evidence) for function in labelers.user]
+    return count(evidence, pa.concat_tables([VOTES.empty_table(), *votes]))
 
 
 def _label(
-    task: _Task, config: Config, seed: int, vocabulary: Vocabulary, writer: DatasetWriter
+    task: Task,
+    config: Config,
+    seed: int,
+    labelers: _Labelers,
+    vocabulary: Vocabulary,
+    writer: DatasetWriter,
 ) -> _Written:
-    rows, evidence = _read(task)
+    rows, evidence = read_evidence(task, labelers.page_language)
+    if labelers.champion is not None:
+        evidence = replace(evidence, seen=look(task, rows, labelers.champion))
     notes = parse_annotations(rows["annotation"].to_pylist())
     given = Given.flatten(notes)
-    votes = vote_all(evidence, vocabulary)
-    tagged = votes.filter(pc.equal(votes["task"], "tag"))
-    tagged = managed(
-        tagged, vocabulary.tags(), vocabulary.images, config.min_tag_images, config.max_tag_share
-    )
+    votes = vote_all(evidence, vocabulary, labelers.names, labelers.user)
+    tagged = _tag_votes(votes, vocabulary, config)
     others = votes.filter(pc.not_equal(votes["task"], "tag"))
     labels = combine(pa.concat_tables([others, tagged]), config.min_share)
     labels = labels.filter(pc.greater_equal(labels["confidence"], config.min_confidence))
     facts, tags, feelings = (_of(labels, task) for task in ("fact", "tag", "sentiment"))
-    feelings = pa.concat_tables([feelings, silent(evidence, feelings)])
+    if "comments" in labelers.names:
+        feelings = pa.concat_tables([feelings, silent(evidence, feelings)])
     hashes = image_hashes(rows["sha256"].combine_chunks(), seed)
     named = Mentions(*mentions(evidence), rows.num_rows)
     qa = ask(facts, hashes, named, vocabulary.world(config.min_tag_images), config.max_questions)
+    cues = find_cues(votes)
     table = assemble(
         rows,
-        choose_captions(evidence, given),
+        _captions(evidence, given, labelers),
         all_questions(qa, given),
-        all_tags(tags, given, config.min_confidence),
+        all_tags(_with_parents(tags, vocabulary, config), given, config.min_confidence),
         all_feelings(feelings, given),
+        cues,
+        find_conflicts(cues, rows.num_rows),
     )
     part = writer.write_table(task.index, table)
     problems = Counter(f"annotation_{p}" for note in notes for p in note.problems)
-    voted = {name: Counter(numbers) for name, numbers in summarise(votes).items()}
-    return _Written(part, rows.num_rows, _labelled(table) + problems, voted)
+    counts = count_votes(votes)
+    for name, numbers in count_right(votes, qa, given).items():
+        counts.setdefault(name, Counter()).update(numbers)
+    answers = count_answers(qa, held_out(rows["cluster"].combine_chunks()))
+    findings = Findings(count_labels(table) + problems, counts, answers)
+    return _Written(part, rows.num_rows, findings)
 
 
 def _of(labels: pa.Table, task: str) -> pa.Table:
     return labels.filter(pc.equal(labels["task"], task))
 
 
-def _labelled(table: pa.Table) -> Counter[str]:
-    """How many images have each kind of label, and how many labels there are."""
-    counts: Counter[str] = Counter(images=table.num_rows)
-    for name in ("caption", "sentiment"):
-        counts[name] = table.num_rows - table[name].null_count
-    for name in ("qa", "tags"):
-        lengths = pc.list_value_length(table[name])
-        counts[name] = pc.sum(pc.greater(lengths, 0)).as_py() or 0
-        counts[f"{name}_labels"] = pc.sum(lengths).as_py() or 0
-    kinds = table["qa"].combine_chunks().flatten().field("type").value_counts().to_pylist()
-    return counts + Counter({f"qa_{k['values']}": k["counts"] for k in kinds})
+def _tag_votes(votes: pa.Table, vocabulary: Vocabulary, config: Config) -> pa.Table:
+    """The votes for tags of the managed vocabulary, each tag under one name."""
+    tagged = with_synonyms(_of(votes, "tag"), vocabulary.taxonomy.synonyms)
+    return managed(
+        tagged, vocabulary.tags(), vocabulary.images, config.min_tag_images, config.max_tag_share
+    )
 
 
-def _metadata(results: list[_Written], vocabulary: Vocabulary) -> dict[str, Any]:
-    """The funnel, and per labeling function how much it covers and how often it is contradicted."""
-    total: Counter[str] = Counter()
-    functions: dict[str, Counter[str]] = {}
-    for result in results:
-        total += result.labelled
-        for name, numbers in result.votes.items():
-            functions.setdefault(name, Counter()).update(numbers)
-    images = max(total["images"], 1)
-    table = {
-        name: {
-            "coverage": round(n["images"] / images, 4),
-            "votes": n["votes"],
-            "conflict": round(n["disputed"] / max(n["votes"], 1), 4),
-        }
-        for name, n in sorted(functions.items())
-    }
-    funnel = {name: total[name] for name in ("images", "caption", "qa", "tags", "sentiment")}
-    details = {name: n for name, n in sorted(total.items()) if name not in funnel}
-    return {
-        "funnel": funnel,
-        "details": details,
-        "labeling_functions": table,
-        "vocabulary": {
-            "images": vocabulary.images,
-            "words": len(vocabulary.total),
-            "terms": len(vocabulary.terms),
-        },
-    }
+def _with_parents(tags: pa.Table, vocabulary: Vocabulary, config: Config) -> pa.Table:
+    counts, parents = vocabulary.tags(), vocabulary.taxonomy.parents
+    return with_parents(tags, parents, counts, vocabulary.images, config.max_tag_share)
+
+
+def _captions(evidence: Evidence, given: Given, labelers: _Labelers) -> pa.Table:
+    """Candidates of the roles that are switched on, weighed by the champion where it is asked."""
+    roles = [role for role in CAPTION_ROLES if role in labelers.names]
+    champion, seen = labelers.champion, evidence.seen
+    if champion is None or seen is None or SOURCE not in labelers.names:
+        return choose_captions(evidence, given, roles)
+
+    def align(image: NDArray[np.int64], texts: pa.Array) -> NDArray[np.float64]:
+        return alignment(seen, image, champion.read(texts.to_pylist()))
+
+    return choose_captions(evidence, given, roles, align)

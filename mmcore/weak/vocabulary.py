@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from mmcore.weak.captions import content_words
 from mmcore.weak.evidence import Evidence
 from mmcore.weak.facts import is_uncountable
-from mmcore.weak.lexicon import Kind
+from mmcore.weak.lexicon import PREMODIFIER, Kind
 from mmcore.weak.negatives import group_of
 from mmcore.weak.phrases import NounEvidence, count_noun_uses, find_genders
 from mmcore.weak.questions import World
 from mmcore.weak.tags import is_tag, keyword_terms
-from mmcore.weak.words import Words, classify
+from mmcore.weak.taxonomy import Taxonomy, count_relations, merge_relations, taxonomy
+from mmcore.weak.votes import VOTES
+from mmcore.weak.words import Words, candidate_nouns, classify
 
 WORDS = pa.schema([("word", pa.string()), ("total", pa.int64()), ("clean", pa.int64())])
 TERMS = pa.schema([("term", pa.string()), ("images", pa.int64())])
@@ -27,14 +29,21 @@ _SURE, _USES = 0.1, 2
 _NEVER, _OFTEN = 0.02, 5
 _POOL = 400
 _OWN_KEYWORD = 0.3
+_LEAST_COMPOUND = 2
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts over some images; sums of counts are counts."""
+    """Counts over some images; sums of counts are counts.
+
+    extra: `TERMS` that are tags and nothing else: compounds, and what the user's functions name.
+    relations: `taxonomy.RELATIONS`.
+    """
 
     words: pa.Table
     terms: pa.Table
+    extra: pa.Table
+    relations: pa.Table
     genders: pa.Table
     images: int
     rows: int
@@ -47,8 +56,10 @@ class Vocabulary:
     total: dict[str, int] = field(default_factory=dict)
     clean: dict[str, int] = field(default_factory=dict)
     terms: dict[str, int] = field(default_factory=dict)
+    extra: dict[str, int] = field(default_factory=dict)
     genders: dict[str, str] = field(default_factory=dict)
     images: int = 0
+    taxonomy: Taxonomy = field(default_factory=Taxonomy)
 
     def noun_evidence(self, words: Words) -> NounEvidence:
         """What is known of the nouns among the vocabulary of `words`."""
@@ -65,6 +76,10 @@ class Vocabulary:
         counts: dict[str, int] = {}
         for term, number in self.terms.items():
             counts[_bare(term)] = counts.get(_bare(term), 0) + number
+        for term, number in self.extra.items():
+            counts[term] = max(counts.get(term, 0), number)
+        for form, tag in self.taxonomy.synonyms.items():
+            counts[tag] = counts.get(tag, 0) + counts.get(form, 0)
         return counts
 
     def world(self, min_images: int) -> World:
@@ -87,8 +102,8 @@ def _pool(counts: dict[str, int]) -> tuple[NDArray[np.object_], NDArray[np.float
     return names, np.array([number for _, number in ordered], np.float64)
 
 
-def count(evidence: Evidence) -> Counts:
-    """The counts of one part."""
+def count(evidence: Evidence, votes: pa.Table | None = None) -> Counts:
+    """The counts of one part; votes: of the user's functions, whose tags are counted too."""
     words = evidence.words
     total, clean = count_noun_uses(words)
     keys = [f"{g}\t{n}" for g, n in zip(words.langs, words.names, strict=True)]
@@ -98,7 +113,10 @@ def count(evidence: Evidence) -> Counts:
     genders = find_genders(words)
     summed = genders.group_by(["key", "gender"]).aggregate([("key", "count")])
     gender_table = pa.table([summed[n] for n in ("key", "gender", "key_count")], schema=GENDERS)
-    return Counts(table, terms, gender_table, evidence.images, evidence.images)
+    extra = _extra(evidence, clean, VOTES.empty_table() if votes is None else votes)
+    relations = count_relations(evidence, clean)
+    number = evidence.images
+    return Counts(table, terms, extra, relations, gender_table, number, number)
 
 
 def merge(counts: list[Counts]) -> Vocabulary:
@@ -106,14 +124,23 @@ def merge(counts: list[Counts]) -> Vocabulary:
     words = _summed([c.words for c in counts], WORDS)
     terms = _summed([c.terms for c in counts], TERMS)
     genders = _summed([c.genders for c in counts], GENDERS)
+    extra = _summed([c.extra for c in counts], TERMS)
+    extra = extra.filter(pc.greater_equal(extra["images"], _LEAST_COMPOUND))
     names = words["word"].to_pylist()
-    return Vocabulary(
+    vocabulary = Vocabulary(
         total=dict(zip(names, words["total"].to_pylist(), strict=True)),
         clean=dict(zip(names, words["clean"].to_pylist(), strict=True)),
-        terms=dict(zip(*(terms[n].to_pylist() for n in TERMS.names), strict=True)),
+        terms=_lookup(terms),
+        extra=_lookup(extra),
         genders=_majority(genders),
         images=sum(c.images for c in counts),
     )
+    relations = merge_relations([c.relations for c in counts])
+    return replace(vocabulary, taxonomy=taxonomy(relations, vocabulary.tags()))
+
+
+def _lookup(terms: pa.Table) -> dict[str, int]:
+    return dict(zip(*(terms[n].to_pylist() for n in TERMS.names), strict=True))
 
 
 def mentions(evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
@@ -155,6 +182,24 @@ def _terms(evidence: Evidence, clean: NDArray[np.bool_]) -> pa.Table:
         .group_by("term")
         .aggregate([("image", "count_distinct")])
     )
+    return pa.table([found["term"], found["image_count_distinct"]], schema=TERMS)
+
+
+def _extra(evidence: Evidence, clean: NDArray[np.bool_], votes: pa.Table) -> pa.Table:
+    """In how many images each English compound ("tabby cat") and each voted tag stands."""
+    words = evidence.words
+    noun = candidate_nouns(words) & ((words.kinds & int(PREMODIFIER)) == 0)[words.code]
+    english = (words.langs == "en")[words.code]
+    listed = clean | words.has(Kind.NOUN)
+    at = np.flatnonzero(noun[:-1] & listed[1:] & english[1:] & ~words.plurals[words.code[:-1]])
+    at = at[words.text[at] == words.text[at + 1]]
+    first = words.names[words.code[at]].astype(object)
+    compound = first + np.full(len(at), " ", object) + words.keys[words.code[at + 1]]
+    tags = votes.filter(pc.equal(votes["task"], "tag"))
+    image = np.concatenate([evidence.image[words.text[at]], tags["image"].to_numpy()])
+    term = pa.chunked_array([pa.array(compound, pa.string()), *tags["slot"].chunks], pa.string())
+    both = pa.table({"image": image, "term": term})
+    found = both.group_by("term").aggregate([("image", "count_distinct")])
     return pa.table([found["term"], found["image_count_distinct"]], schema=TERMS)
 
 

@@ -38,7 +38,7 @@ DEDUPLICATED = pa.schema(
     ]
 )
 PAGE_TEXTS = pa.schema(
-    [(n, pa.string()) for n in ("sha256", "page_url", "role", "text", "lang")]
+    [(n, pa.string()) for n in ("sha256", "page_url", "image_url", "role", "text", "lang")]
     + [("kept", pa.bool_())]
 )
 
@@ -89,6 +89,7 @@ class Page:
     split: str | None = None
     like: int | None = None
     url: str | None = None
+    image_url: str | None = None
 
 
 def sha256(number: int) -> str:
@@ -103,7 +104,7 @@ def write_pages(lake: Lake, pages: list[Page], day: str = DAY, parts: int = 2) -
         rows.append(_row(number, page))
         for role, text in page.texts:
             url = page.url or f"http://site/{number}"
-            texts.append((sha256(number), url, role, text, None, True))
+            texts.append((sha256(number), url, page.image_url, role, text, None, True))
     chunks = np.array_split(np.arange(len(rows)), parts)
     tables = [pa.Table.from_pylist([rows[i] for i in chunk], DEDUPLICATED) for chunk in chunks]
     _commit(lake, "deduplicated", day, tables)
