@@ -28,11 +28,23 @@ _CODES = 1 << 22
 class Patterns:
     """Distinct votes on items: float64 [P, m, K], how strongly each function votes for each value
     (0 is to abstain; several votes add up); count: float64 [P], items of that pattern; gold: int64
-    [P], the class where it is known, else -1."""
+    [P], the class where it is known, else -1; possible: float64 [P, Y], how likely each class is
+    before any vote, where that differs by pattern, else None: one balance is then learned."""
 
     votes: NDArray[np.float64]
     count: NDArray[np.float64]
     gold: NDArray[np.int64]
+    possible: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is believed before any vote. confusion: float64 [K, Y] of any function, None for one that
+    errs evenly; balance: float64 [Y], None if even; votes: how many votes, and items, it is worth."""
+
+    confusion: NDArray[np.float64] | None = None
+    balance: NDArray[np.float64] | None = None
+    votes: float = _PRIOR_VOTES
 
 
 @dataclass(frozen=True)
@@ -47,17 +59,24 @@ class LabelModel:
 
     @property
     def accuracy(self) -> NDArray[np.float64]:
-        """Chance that a vote of each function is right, over the classes' balance: float64 [m]."""
-        right = np.einsum("myy->my", self.confusion)
-        return np.asarray(right @ self.balance)
+        """Chance that a function says what is true, over the classes' balance: float64 [m]."""
+        both = min(self.confusion.shape[1:])
+        right = np.einsum("myy->my", self.confusion[:, :both, :both])
+        return np.asarray(right @ self.balance[:both])
 
-    def predict(self, votes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Class probabilities, float64 [n, Y], of votes [n, m, K]; without votes the balance."""
-        out = np.empty((len(votes), len(self.balance)))
+    def predict(
+        self, votes: NDArray[np.float64], possible: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Class probabilities, float64 [n, Y], of votes [n, m, K]; without votes the balance.
+
+        possible: as in `Patterns`, in place of the balance.
+        """
+        out = np.empty((len(votes), self.confusion.shape[2]))
         for start in range(0, len(votes), _CHUNK):
-            some = votes[start : start + _CHUNK]
-            shared = some * _shares(some, self.dependencies.correlation)[:, :, None]
-            out[start : start + _CHUNK] = _posterior(_flat(shared), self.confusion, self.balance)
+            rows = slice(start, start + _CHUNK)
+            shared = votes[rows] * _shares(votes[rows], self.dependencies.correlation)[:, :, None]
+            before = self.balance if possible is None else possible[rows]
+            out[rows] = _posterior(_flat(shared), self.confusion, before)
         return out
 
     def predict_matrix(self, matrix: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -90,34 +109,90 @@ def from_matrix(
     return Patterns(_one_hot(rows, classes), count, known)
 
 
-def fit(patterns: Patterns, classes: int | None = None) -> LabelModel:
-    """The model that explains the patterns best. classes: K unless there are fewer classes than
-    values (the last values can be voted for and never be true)."""
-    votes, count = patterns.votes, patterns.count
+def fit(
+    patterns: Patterns,
+    classes: int | None = None,
+    answers: float | None = None,
+    prior: Prior | None = None,
+) -> LabelModel:
+    """The model that explains the patterns best.
+
+    classes: Y unless there are as many as values K. answers: how many different answers a function
+    could give, unless that is K too; where `possible` is given, values only tell answers of one item
+    apart, and every function errs evenly.
+    """
+    votes, count, possible = patterns.votes, patterns.count, patterns.possible
     size, values = votes.shape[1:]
-    classes = classes or values
-    dependencies = find_dependencies(*count_agreement(votes, count), values)
-    skill = np.nan_to_num(dependencies.skill, nan=_skill_of(_PRIOR_ACCURACY, values))
-    coin = one_coin(skill, values, classes)
+    classes, answers, prior = classes or values, answers or values, prior or Prior()
+    estimate = _Estimate(size, values, classes, answers, prior, possible is None)
+    dependencies = Dependencies.none(size)
+    if prior.confusion is None:
+        dependencies = find_dependencies(*count_agreement(votes, count), answers)
     flat = _flat(votes)
     shared = _flat(votes * _shares(votes, dependencies.correlation)[:, :, None])
-    balance = np.full(classes, 1.0 / classes)
+    before = estimate.balance(np.zeros(classes)) if possible is None else possible
+    confusion = estimate.start(dependencies.skill)
     known = np.flatnonzero(patterns.gold >= 0)
     fixed = np.eye(classes)[patterns.gold[known]]
-    confusion, rounds = coin, 0
-    belief = _posterior(shared, confusion, balance)
+    belief, rounds = _posterior(shared, confusion, before), 0
     for rounds in range(1, _ROUNDS + 1):
         belief[known] = fixed
         weighed = belief * count[:, None]
-        seen = (flat.T @ weighed).reshape(size, values, classes)
-        confusion = _confusion(seen)
-        balance = (weighed.sum(0) + 1) / (weighed.sum() + classes)
-        before, belief = belief, _posterior(shared, confusion, balance)
-        moved = np.abs(belief - before).max(1, initial=0)
+        confusion = estimate.confusion((flat.T @ weighed).reshape(size, values, classes))
+        if possible is None:
+            before = estimate.balance(weighed.sum(0))
+        last, belief = belief, _posterior(shared, confusion, before)
+        moved = np.abs(belief - last).max(1, initial=0)
         moved[known] = 0
         if moved @ count < _CHANGE * count.sum():
             break
+    balance = before if possible is None else np.full(classes, 1.0 / classes)
     return LabelModel(confusion, balance, dependencies, rounds)
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """Parameters from expected counts; `free`: a full confusion matrix per function."""
+
+    size: int
+    values: int
+    classes: int
+    answers: float
+    prior: Prior
+    free: bool
+
+    def start(self, skill: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Confusions [m, K, Y] from skills [m], NaN where unknown."""
+        if self.prior.confusion is not None:
+            return np.repeat(self.prior.confusion[None], self.size, 0)
+        accuracy = (1 + (self.answers - 1) * skill) / self.answers
+        return self._coin(np.where(np.isnan(skill), _PRIOR_ACCURACY, accuracy))
+
+    def confusion(self, seen: NDArray[np.float64]) -> NDArray[np.float64]:
+        """From expected counts [m, K, Y]: each function is drawn to its own accuracy, and that to
+        `_PRIOR_ACCURACY`."""
+        centre = self.prior.confusion
+        if centre is None:
+            both = min(self.values, self.classes)
+            right = np.einsum("myy->m", seen[:, :both, :both])
+            total = seen.sum((1, 2)) + self.prior.votes
+            coin = self._coin((right + self.prior.votes * _PRIOR_ACCURACY) / total)
+            if not self.free:
+                return coin
+            centre = coin
+        counts = seen + self.prior.votes * centre
+        return np.asarray(counts / counts.sum(1, keepdims=True))
+
+    def balance(self, seen: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The classes' shares from expected counts, float64 [Y] each."""
+        even = np.full(self.classes, 1.0 / self.classes)
+        centre = even if self.prior.balance is None else self.prior.balance
+        return np.asarray((seen + self.prior.votes * centre) / (seen.sum() + self.prior.votes))
+
+    def _coin(self, accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
+        right = np.clip(accuracy, 0.1 / self.answers, 0.99)[:, None, None]
+        wrong = (1 - right) / (self.answers - 1)
+        return np.where(np.eye(self.values, self.classes) > 0, right, wrong)
 
 
 def count_agreement(
@@ -133,34 +208,10 @@ def count_agreement(
     return np.asarray(agreed), voted.T @ (voted * count[:, None])
 
 
-def one_coin(
-    skill: NDArray[np.float64], values: int, classes: int
-) -> NDArray[np.float64]:
-    """Confusion [m, K, Y] of functions whose wrong votes spread evenly; skill: [m], 0 is chance."""
-    right = (1 + (values - 1) * np.clip(skill, -0.9 / (values - 1), 0.98)) / values
-    wrong = (1 - right) / (values - 1)
-    same = np.eye(values, classes)
-    return np.asarray(np.where(same[None] > 0, right[:, None, None], wrong[:, None, None]))
-
-
-def _skill_of(accuracy: float, values: int) -> float:
-    return (values * accuracy - 1) / (values - 1)
-
-
-def _confusion(seen: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From expected counts [m, K, Y]: each function is drawn to its own one-coin accuracy, which is
-    drawn to `_PRIOR_ACCURACY`."""
-    values, classes = seen.shape[1:]
-    right = np.einsum("myy->m", seen[:, :classes])
-    total = seen.sum((1, 2))
-    accuracy = (right + _PRIOR_VOTES * _PRIOR_ACCURACY) / (total + _PRIOR_VOTES)
-    coin = one_coin((values * accuracy - 1) / (values - 1), values, classes)
-    prior = seen + _PRIOR_VOTES * coin
-    return np.asarray(prior / prior.sum(1, keepdims=True))
-
-
-def _posterior(flat: NDArray, confusion: NDArray, balance: NDArray) -> NDArray[np.float64]:
-    score = flat @ np.log(confusion).reshape(-1, len(balance)) + np.log(balance)
+def _posterior(flat: NDArray, confusion: NDArray, before: NDArray) -> NDArray[np.float64]:
+    score = flat @ np.log(confusion).reshape(flat.shape[1], -1)
+    with np.errstate(divide="ignore"):
+        score += np.log(before)
     score -= score.max(1, keepdims=True, initial=-np.inf)
     np.exp(score, out=score)
     score /= score.sum(1, keepdims=True)
