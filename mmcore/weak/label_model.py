@@ -19,6 +19,7 @@ _PRIOR_ACCURACY = 0.75
 _PRIOR_VOTES = 8.0  # how many votes the prior of a function is worth, per class
 _ROUNDS = 100
 _CHANGE = 1e-4
+_IDENTIFIABLE = 3  # of fewer functions full confusion matrices cannot be told from agreement
 _CHUNK = 1 << 15
 _MOST_PATTERNS = 1 << 16
 _CODES = 1 << 22
@@ -35,16 +36,6 @@ class Patterns:
     count: NDArray[np.float64]
     gold: NDArray[np.int64]
     possible: NDArray[np.float64] | None = None
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What is believed before any vote. confusion: float64 [K, Y] of any function, None for one that
-    errs evenly; balance: float64 [Y], None if even; votes: how many votes, and items, it is worth."""
-
-    confusion: NDArray[np.float64] | None = None
-    balance: NDArray[np.float64] | None = None
-    votes: float = _PRIOR_VOTES
 
 
 @dataclass(frozen=True)
@@ -113,7 +104,6 @@ def fit(
     patterns: Patterns,
     classes: int | None = None,
     answers: float | None = None,
-    prior: Prior | None = None,
 ) -> LabelModel:
     """The model that explains the patterns best.
 
@@ -123,11 +113,10 @@ def fit(
     """
     votes, count, possible = patterns.votes, patterns.count, patterns.possible
     size, values = votes.shape[1:]
-    classes, answers, prior = classes or values, answers or values, prior or Prior()
-    estimate = _Estimate(size, values, classes, answers, prior, possible is None)
-    dependencies = Dependencies.none(size)
-    if prior.confusion is None:
-        dependencies = find_dependencies(*count_agreement(votes, count), answers)
+    classes, answers = classes or values, answers or values
+    free = possible is None and size >= _IDENTIFIABLE
+    estimate = _Estimate(size, values, classes, answers, free)
+    dependencies = find_dependencies(*count_agreement(votes, count), answers)
     flat = _flat(votes)
     shared = _flat(votes * _shares(votes, dependencies.correlation)[:, :, None])
     before = estimate.balance(np.zeros(classes)) if possible is None else possible
@@ -135,10 +124,13 @@ def fit(
     known = np.flatnonzero(patterns.gold >= 0)
     fixed = np.eye(classes)[patterns.gold[known]]
     belief, rounds = _posterior(shared, confusion, before), 0
+    # a lone vote tells nothing of its function's accuracy, and only slows the estimate of one coin
+    telling = count if free else count * ((flat.sum(1) > flat.max(1)) | (patterns.gold >= 0))
     for rounds in range(1, _ROUNDS + 1):
         belief[known] = fixed
         weighed = belief * count[:, None]
-        confusion = estimate.confusion((flat.T @ weighed).reshape(size, values, classes))
+        seen = flat.T @ (belief * telling[:, None])
+        confusion = estimate.confusion(seen.reshape(size, values, classes))
         if possible is None:
             before = estimate.balance(weighed.sum(0))
         last, belief = belief, _posterior(shared, confusion, before)
@@ -158,36 +150,27 @@ class _Estimate:
     values: int
     classes: int
     answers: float
-    prior: Prior
     free: bool
 
     def start(self, skill: NDArray[np.float64]) -> NDArray[np.float64]:
         """Confusions [m, K, Y] from skills [m], NaN where unknown."""
-        if self.prior.confusion is not None:
-            return np.repeat(self.prior.confusion[None], self.size, 0)
         accuracy = (1 + (self.answers - 1) * skill) / self.answers
         return self._coin(np.where(np.isnan(skill), _PRIOR_ACCURACY, accuracy))
 
     def confusion(self, seen: NDArray[np.float64]) -> NDArray[np.float64]:
         """From expected counts [m, K, Y]: each function is drawn to its own accuracy, and that to
         `_PRIOR_ACCURACY`."""
-        centre = self.prior.confusion
-        if centre is None:
-            both = min(self.values, self.classes)
-            right = np.einsum("myy->m", seen[:, :both, :both])
-            total = seen.sum((1, 2)) + self.prior.votes
-            coin = self._coin((right + self.prior.votes * _PRIOR_ACCURACY) / total)
-            if not self.free:
-                return coin
-            centre = coin
-        counts = seen + self.prior.votes * centre
+        both = min(self.values, self.classes)
+        right = np.einsum("myy->m", seen[:, :both, :both]) + _PRIOR_VOTES * _PRIOR_ACCURACY
+        coin = self._coin(right / (seen.sum((1, 2)) + _PRIOR_VOTES))
+        if not self.free:
+            return coin
+        counts = seen + _PRIOR_VOTES * coin
         return np.asarray(counts / counts.sum(1, keepdims=True))
 
     def balance(self, seen: NDArray[np.float64]) -> NDArray[np.float64]:
         """The classes' shares from expected counts, float64 [Y] each."""
-        even = np.full(self.classes, 1.0 / self.classes)
-        centre = even if self.prior.balance is None else self.prior.balance
-        return np.asarray((seen + self.prior.votes * centre) / (seen.sum() + self.prior.votes))
+        return np.asarray((seen + _PRIOR_VOTES / self.classes) / (seen.sum() + _PRIOR_VOTES))
 
     def _coin(self, accuracy: NDArray[np.float64]) -> NDArray[np.float64]:
         right = np.clip(accuracy, 0.1 / self.answers, 0.99)[:, None, None]

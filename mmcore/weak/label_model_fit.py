@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mmcore.weak.label_model import LabelModel, fit
+from mmcore.weak.label_model import LabelModel, Patterns, fit
 from mmcore.weak.label_model_patterns import (
+    GOLD,
     Items,
     Space,
     possible_classes,
@@ -22,11 +23,12 @@ from mmcore.weak.label_model_patterns import (
     space_of,
     to_patterns,
 )
+from mmcore.weak.label_model_topics import TOPIC, believe, presence, topic_votes
 from mmcore.weak.votes import LABELS, UNCLEAR
 
-_ANSWERS = 6.0  # how many answers a question has that is not answered from a list
 _TEMPER = 1.5  # a vote stronger than the function's others counts at most so much more
 _HIGHEST = 0.99
+_ALONE = 0.75  # a function that names nothing that others could name
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class SpaceModel:
     def probabilities(self, patterns: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
         """Class probabilities float64 [P, Y] of pattern texts."""
         votes = read_patterns(patterns, self.sources, self.space.width)
-        possible = possible_classes(self.space, votes, _ANSWERS)
+        possible = possible_classes(self.space, votes)
         return self.model.predict(_tempered(votes, self.weight), possible)
 
 
@@ -65,22 +67,18 @@ def _fit_space(space: Space, counts: pa.Table) -> SpaceModel:
     sources = sources_in(counts["pattern"])
     votes = read_patterns(counts["pattern"], sources, space.width)
     number = counts["count"].to_numpy().astype(np.float64)
-    weight = _mean_weight(space, votes, number)
-    patterns = to_patterns(space, counts, _tempered(votes, weight), _ANSWERS)
-    answers = None if space.values else _ANSWERS
-    model = fit(patterns, space.classes, answers, space.prior)
+    weight = _mean_weight(votes, number)
+    patterns = to_patterns(space, counts, _tempered(votes, weight))
+    model = fit(patterns, space.classes, space.answers)
     belief = model.predict(patterns.votes, patterns.possible)
-    table = _table(space, sources, patterns.votes, number, belief, patterns.gold, model)
+    table = _table(space, sources, patterns, belief, model)
     return SpaceModel(space, sources, weight, model, int(number.sum()), table)
 
 
-def _mean_weight(
-    space: Space, votes: NDArray[np.float64], count: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    said = votes[:, :, :1] if space.presence else votes
-    voted = (said > 0) * count[:, None, None]
-    total = (said * count[:, None, None]).sum((0, 2))
-    return np.asarray(np.where(total > 0, total / np.maximum(voted.sum((0, 2)), 1), 1.0))
+def _mean_weight(votes: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[np.float64]:
+    voted = np.einsum("pmk,p->m", votes > 0, count)
+    total = np.einsum("pmk,p->m", votes, count)
+    return np.asarray(np.where(total > 0, total / np.maximum(voted, 1), 1.0))
 
 
 def _tempered(votes: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -90,63 +88,109 @@ def _tempered(votes: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArra
 def _table(
     space: Space,
     sources: Sequence[str],
-    votes: NDArray[np.float64],
-    count: NDArray[np.float64],
+    patterns: Patterns,
     belief: NDArray[np.float64],
-    gold: NDArray[np.int64],
     model: LabelModel,
 ) -> tuple[dict[str, Any], ...]:
     """A row per function: how much of the space it votes on, and how many of its votes are right."""
-    both = min(space.width, space.classes)
-    said = (votes[:, :, :1] if space.presence else votes) > 0
-    total = np.einsum("pmk,p->m", said, count)
-    right = np.einsum("pmk,pk,p->m", said[:, :, :both], belief[:, : said[:, :, :both].shape[2]], count)
-    known = gold >= 0
-    truth = np.eye(space.classes)[gold[known]][:, : said[:, :, :both].shape[2]]
+    both, count = min(space.width, space.classes), patterns.count
+    said = (patterns.votes > 0).astype(np.float64)
+    known = patterns.gold >= 0
+    truth = np.eye(space.classes)[patterns.gold[known]]
+    voted = np.einsum("pmk,p->m", said, count)
+    right = np.einsum("pmk,pk,p->m", said[:, :, :both], belief[:, :both], count)
     checked = np.einsum("pmk,p->m", said[known], count[known])
-    good = np.einsum("pmk,pk,p->m", said[known][:, :, :both], truth, count[known])
-    rows = []
-    for j, source in enumerate(sources):
-        if total[j] == 0:
-            continue
-        linked = np.flatnonzero(model.dependencies.correlation[j])
-        rows.append(
-            {
-                "task": space.name,
-                "function": source,
-                "coverage": round(float(said[:, j].any(1) @ count / count.sum()), 4),
-                "votes": int(total[j]),
-                "accuracy": round(float(right[j] / total[j]), 4),
-                "gold": int(checked[j]),
-                "gold_accuracy": round(float(good[j] / checked[j]), 4) if checked[j] else None,
-                "correlated_with": ", ".join(sources[i] for i in linked),
-            }
-        )
-    return tuple(rows)
+    good = np.einsum("pmk,pk,p->m", said[known][:, :, :both], truth[:, :both], count[known])
+    covered = said.any(2).T @ count / count.sum()
+    linked = model.dependencies.correlation > 0
+    return tuple(
+        {
+            "task": space.name,
+            "function": source,
+            "coverage": round(float(covered[j]), 4),
+            "votes": int(voted[j]),
+            "accuracy": round(float(right[j] / voted[j]), 4),
+            "gold": int(checked[j]),
+            "gold_accuracy": round(float(good[j] / checked[j]), 4) if checked[j] else None,
+            "correlated_with": ", ".join(sources[i] for i in np.flatnonzero(linked[j])),
+        }
+        for j, source in enumerate(sources)
+    )
 
 
-def label(votes: pa.Table, gold: pa.Table, models: dict[str, SpaceModel], least: float) -> pa.Table:
+def label(votes: pa.Table, models: dict[str, SpaceModel], least: float) -> pa.Table:
     """One label per (image, task, slot) whose likeliest answer has probability `least` or more, as
     `LABELS`, sorted by those; `source` and `lang` are those of the strongest vote for it."""
+    spaces = [i for i in read_items(votes, GOLD.empty_table()) if i.space.name in models]
     tables = [
-        _label_items(items, models[items.space.name], least)
-        for items in read_items(votes, gold.slice(0, 0))
-        if items.space.name in models
+        _label_items(items, models[items.space.name])
+        for items in spaces
+        if items.space.name != TOPIC
     ]
-    order = [(name, "ascending") for name in LABELS.names[:4]]
-    return pa.concat_tables([LABELS.empty_table(), *tables]).sort_by(order)
+    present = _present(votes, spaces, models)
+    labels = pa.concat_tables([LABELS.empty_table(), *tables, present.cast(LABELS)])
+    labels = _of_present_things(labels, present)
+    sure = np.round(np.minimum(labels["confidence"].to_numpy(), _HIGHEST), 4)
+    labels = labels.set_column(LABELS.names.index("confidence"), "confidence", pa.array(sure))
+    labels = labels.filter(pa.array(sure >= least))
+    return labels.sort_by([(name, "ascending") for name in LABELS.names[:4]])
 
 
-def _label_items(items: Items, model: SpaceModel, least: float) -> pa.Table:
+def _present(votes: pa.Table, spaces: list[Items], models: dict[str, SpaceModel]) -> pa.Table:
+    """Every thing and tag that is named, with the probability that it is there."""
+    named = votes.filter(presence(votes))
+    topics, believed = topic_votes(votes), np.zeros(0)
+    alone = {"": _ALONE}
+    for items in spaces:
+        if items.space.name != TOPIC:
+            continue
+        model = models[TOPIC]
+        belief = _belief(items, model)
+        voted = items.voted
+        image = items.items["image"].take(voted["item"])
+        keyed = pa.table(
+            {
+                "image": image,
+                "value": voted["value"],
+                "believed": belief[voted["item"].to_numpy(), voted["code"].to_numpy()],
+            }
+        )
+        topics = topics.join(keyed, ["image", "value"], join_type="inner")
+        believed = topics["believed"].to_numpy()
+        alone |= {str(row["function"]): float(row["accuracy"]) for row in model.table}
+    return believe(named, topics, believed, alone)
+
+
+def _of_present_things(labels: pa.Table, present: pa.Table) -> pa.Table:
+    """What is said of a thing is true only if the thing is there: probabilities multiplied."""
+    thing = pc.replace_substring_regex(labels["slot"], r"^[^|]*\|", "exists|")
+    about = pc.and_(pc.equal(labels["task"], "fact"), pc.not_equal(thing, labels["slot"]))
+    keys = [
+        pc.binary_join_element_wise(pc.cast(image, pa.string()), slot, "\n")
+        for image, slot in ((labels["image"], thing), (present["image"], present["slot"]))
+    ]
+    at = pc.index_in(keys[0], keys[1].combine_chunks()).combine_chunks()
+    there = pc.fill_null(present["confidence"].take(at), 1.0)
+    joint = pc.multiply(labels["confidence"], pc.if_else(about, there, 1.0))
+    return labels.set_column(LABELS.names.index("confidence"), "confidence", joint)
+
+
+def _belief(items: Items, model: SpaceModel) -> NDArray[np.float64]:
+    """Class probabilities float64 [items, Y]: each distinct pattern is worked out once."""
     encoded = pc.dictionary_encode(items.items["pattern"]).combine_chunks()
     at = encoded.indices.to_numpy(zero_copy_only=False)
-    belief = model.probabilities(encoded.dictionary)[at]
+    return model.probabilities(encoded.dictionary)[at]
+
+
+def _label_items(items: Items, model: SpaceModel) -> pa.Table:
+    """The likeliest answer of each item, `UNCLEAR` and ties excepted, as `LABELS`."""
+    belief = _belief(items, model)
     item, code = items.voted["item"].to_numpy(), items.voted["code"].to_numpy()
     possible = code < belief.shape[1]
     sure = np.where(possible, belief[item, np.minimum(code, belief.shape[1] - 1)], 0.0)
     best = belief.max(1)[item]
     unclear = pc.equal(items.voted["value"], UNCLEAR).to_numpy(zero_copy_only=False)
-    wins = (sure >= least) & (sure >= best) & ~unclear
+    wins = (sure >= best) & ~unclear & (sure > 0)
     # the last number of an open space is shared by all answers beyond the first few
     voted = items.voted.filter(pa.array(wins))
     rows = items.items.take(voted["item"])
@@ -157,7 +201,7 @@ def _label_items(items: Items, model: SpaceModel, least: float) -> pa.Table:
             pa.array([task] * voted.num_rows, pa.string()),
             rows["slot"],
             voted["value"],
-            pa.array(np.round(np.minimum(sure[wins], _HIGHEST), 4)),
+            pa.array(sure[wins]),
             voted["source"],
             voted["lang"],
         ],

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mmcore.weak.label_model import Patterns, Prior
+from mmcore.weak.label_model import Patterns
+from mmcore.weak.label_model_topics import TOPIC, presence, topic_votes
 from mmcore.weak.votes import UNCLEAR
 
 COUNTS = pa.schema(
@@ -28,7 +29,6 @@ GOLD = pa.schema(
 """Answers that people gave."""
 
 _FEELINGS = ("negative", "neutral", "positive")
-_PRESENT = ("yes", "no")
 _OPEN_VALUES = 4  # different answers to one question that are told apart; the others share the last
 _TENTHS = 10
 _MOST_WEIGHT = 40
@@ -40,13 +40,12 @@ class Space:
     """Questions that have the same answers, and functions that are as good at all of them.
 
     values: the answers if they are known before, of which `UNCLEAR` is never true; empty: any
-    string. presence: an answer is "yes", and a function that speaks of the image and not of this
-    says "no".
+    string. answers: how many different answers there could be.
     """
 
     name: str
     values: tuple[str, ...] = ()
-    presence: bool = False
+    answers: float = 6.0
 
     @property
     def width(self) -> int:
@@ -58,23 +57,13 @@ class Space:
         """How many classes: those of `values` that can be true; if open, the K values and "none"."""
         return len([v for v in self.values if v != UNCLEAR]) or self.width + 1
 
-    @property
-    def prior(self) -> Prior:
-        """What is named is mostly there; silence is a weak sign."""
-        if not self.presence:
-            return Prior()
-        confusion = np.array([[0.5, 0.15], [0.5, 0.85]])
-        return Prior(confusion, np.array([0.8, 0.2]))
-
 
 def space_of(task: str, fact: str) -> Space:
     """fact: the part of a slot before `|`, for task `fact`."""
-    if task == "tag":
-        return Space("tag", _PRESENT, presence=True)
     if task == "sentiment":
-        return Space("sentiment", (*_FEELINGS, UNCLEAR))
-    if fact == "exists":
-        return Space("fact/exists", _PRESENT, presence=True)
+        return Space("sentiment", (*_FEELINGS, UNCLEAR), len(_FEELINGS))
+    if task == TOPIC:
+        return Space(TOPIC, answers=20.0)
     return Space(f"{task}/{fact}")
 
 
@@ -99,6 +88,8 @@ class Items:
 
 def read_items(votes: pa.Table, gold: pa.Table) -> list[Items]:
     """The items of every space of some votes (`VOTES`), with what is known of them (`GOLD`)."""
+    topics = topic_votes(votes)
+    votes = pa.concat_tables([votes.filter(pc.invert(presence(votes))), topics])
     fact = pc.list_element(pc.split_pattern(votes["slot"], "|", max_splits=1), 0)
     fact = pc.if_else(pc.equal(votes["task"], "fact"), fact, "")
     keyed = votes.append_column("fact", fact)
@@ -127,12 +118,7 @@ def _items(space: Space, votes: pa.Table, gold: pa.Table) -> Items:
     )
     said = said.join(voted.select([*keys, "value", "code"]), [*keys, "value"], join_type="inner")
     said = said.select([*keys, "source", "code", "weight_sum"])
-    if space.presence:
-        said = pa.concat_tables([said, _silences(said)])
-    said = said.group_by([*keys, "source", "code"], use_threads=False).aggregate(
-        [("weight_sum", "sum")]
-    )
-    tenths = np.rint(said["weight_sum_sum"].to_numpy() * _TENTHS).astype(np.int64)
+    tenths = np.rint(said["weight_sum"].to_numpy() * _TENTHS).astype(np.int64)
     tenths = np.clip(tenths, 1, _MOST_WEIGHT)
     token = pc.binary_join_element_wise(
         said["source"], pc.cast(said["code"], pa.string()), pa.array(tenths).cast(pa.string()), "\t"
@@ -168,33 +154,11 @@ def _codes(space: Space, voted: pa.Table) -> NDArray[np.int64]:
     return np.where(unclear, _OPEN_VALUES, np.minimum(rank, _OPEN_VALUES - 1))
 
 
-def _silences(said: pa.Table) -> pa.Table:
-    """A vote for "no" of each function that speaks of an item's image and not of the item."""
-    speakers = said.group_by(["image", "source"], use_threads=False).aggregate([])
-    slots = said.group_by(["image", "slot"], use_threads=False).aggregate([])
-    pairs = slots.join(speakers, "image", join_type="inner")
-    quiet = pairs.join(said, ["image", "slot", "source"], join_type="left anti")
-    number = quiet.num_rows
-    return pa.table(
-        [
-            quiet["image"],
-            quiet["slot"],
-            quiet["source"],
-            pa.array(np.ones(number, np.int64)),
-            pa.array(np.ones(number)),
-        ],
-        schema=said.schema,
-    )
-
-
 def _gold_of(space: Space, items: pa.Table, gold: pa.Table) -> NDArray[np.int64]:
-    """The class of each item by gold, else -1. Of an image with annotated tags all are annotated."""
+    """The class of each item by gold, else -1: int64 [items]."""
     out = np.full(items.num_rows, -1)
     if gold.num_rows == 0 or not space.values:
         return out
-    if space.presence:
-        settled = pc.is_in(items["image"], gold["image"].combine_chunks())
-        out[settled.to_numpy(zero_copy_only=False)] = _PRESENT.index("no")
     at = _find(gold, items, ["image", "slot"])
     code = pc.fill_null(pc.index_in(gold["value"], pa.array(space.values)), -1).to_numpy()
     out[at >= 0] = code[at[at >= 0]]
@@ -259,24 +223,22 @@ def read_patterns(
     return votes
 
 
-def possible_classes(space: Space, votes: NDArray[np.float64], answers: float) -> NDArray | None:
+def possible_classes(space: Space, votes: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Before any vote every answer of an open space is as likely: float64 [P, Y]; else None."""
     if space.values:
         return None
     out = np.zeros((len(votes), space.classes))
     out[:, : space.width] = votes.sum(1) > 0
-    unseen = np.maximum(answers - out.sum(1), 0.5)
+    unseen = np.maximum(space.answers - out.sum(1), 0.5)
     out[:, -1] = unseen
     return np.asarray(out / out.sum(1, keepdims=True))
 
 
-def to_patterns(
-    space: Space, counts: pa.Table, votes: NDArray[np.float64], answers: float
-) -> Patterns:
-    """What `label_model.fit` takes, of the `COUNTS` of one space."""
+def to_patterns(space: Space, counts: pa.Table, votes: NDArray[np.float64]) -> Patterns:
+    """What `label_model.fit` takes, of the `COUNTS` of one space and its votes [P, m, K]."""
     return Patterns(
         votes,
         counts["count"].to_numpy().astype(np.float64),
         counts["gold"].to_numpy(),
-        possible_classes(space, votes, answers),
+        possible_classes(space, votes),
     )
