@@ -10,8 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+_ROLES = ("caption", "alt", "title", "heading", "context")
 _ROUNDS = 6
 _SURE = 4.0  # standard errors
 _LEAST_CORRELATION = 0.15
@@ -43,8 +46,12 @@ def find_dependencies(
     share = agreed / np.maximum(common, 1)
     chance = np.where(seen, (classes * share - 1) / (classes - 1), np.nan)
     # of agreement at chance 1/K the corrected value has K - 1 times the spread of a share
-    spread = classes / (classes - 1) * np.sqrt(
-        np.maximum(share * (1 - share), 0.25 / np.maximum(common, 1)) / np.maximum(common, 1)
+    spread = (
+        classes
+        / (classes - 1)
+        * np.sqrt(
+            np.maximum(share * (1 - share), 0.25 / np.maximum(common, 1)) / np.maximum(common, 1)
+        )
     )
     dependent = np.zeros_like(seen)
     skill = _skills(chance, spread, seen)
@@ -59,9 +66,7 @@ def find_dependencies(
     return Dependencies(skill, correlation)
 
 
-def discount(
-    voted: NDArray[np.float64], correlation: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def discount(voted: NDArray[np.float64], correlation: NDArray[np.float64]) -> NDArray[np.float64]:
     """What one vote of each function counts beside the others: float64 [n, m] in (0, 1].
 
     voted: [n, m], 1 where a function votes. Two exact copies count half each, as one vote.
@@ -103,3 +108,32 @@ def _correlation(
         found = seen & (residual > _SURE * spread) & (residual > _LEAST_RESIDUAL)
         found &= value > _LEAST_CORRELATION
     return np.where(found, np.clip(np.nan_to_num(value), 0, 1), 0.0)
+
+
+def without_copies(votes: pa.Table, texts: pa.Table) -> pa.Table:
+    """The votes (`VOTES`) without those of roles that only repeat another: identical text must not
+    count twice.
+
+    texts: columns `image`, `role`, `text`; the functions that read them have the role's name. A role
+    all of whose texts about an image stand there under an earlier role of `_ROLES` too, letter case
+    and spaces aside, is taken out.
+    """
+    rank = pc.fill_null(pc.index_in(texts["role"], pa.array(_ROLES)), len(_ROLES))
+    folded = pc.replace_substring_regex(pc.utf8_lower(texts["text"]), r"[\s.]+", " ")
+    rows = pa.table(
+        {
+            "image": texts["image"],
+            "role": texts["role"],
+            "text": pc.utf8_trim_whitespace(folded),
+            "rank": rank,
+        }
+    )
+    first = rows.group_by(["image", "text"], use_threads=False).aggregate([("rank", "min")])
+    rows = rows.join(first, ["image", "text"], join_type="inner")
+    repeated = pc.cast(pc.greater(rows["rank"], rows["rank_min"]), pa.int8())
+    roles = rows.append_column("repeated", repeated).group_by(["image", "role"], use_threads=False)
+    copies = roles.aggregate([("repeated", "min")])
+    copies = copies.filter(pc.equal(copies["repeated_min"], 1)).select(["image", "role"])
+    names = votes.column_names
+    left = votes.join(copies, ["image", "source"], ["image", "role"], join_type="left anti")
+    return left.select(names).sort_by([(name, "ascending") for name in names])

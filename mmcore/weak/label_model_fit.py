@@ -45,9 +45,8 @@ class SpaceModel:
 
     def probabilities(self, patterns: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
         """Class probabilities float64 [P, Y] of pattern texts."""
-        votes = read_patterns(patterns, self.sources, self.space.width)
-        possible = possible_classes(self.space, votes)
-        return self.model.predict(_tempered(votes, self.weight), possible)
+        votes = _tempered(*read_patterns(patterns, self.sources, self.space.width), self.weight)
+        return self.model.predict(votes, possible_classes(self.space, votes))
 
 
 def fit_all(counts: pa.Table) -> dict[str, SpaceModel]:
@@ -58,6 +57,12 @@ def fit_all(counts: pa.Table) -> dict[str, SpaceModel]:
     }
 
 
+def model_table(models: dict[str, SpaceModel]) -> dict[str, dict[str, Any]]:
+    """What the models found out about each function, by `task/function`."""
+    rows = [row for model in models.values() for row in model.table]
+    return {f"{row['task']}/{row['function']}": row for row in rows}
+
+
 def _split(name: str) -> tuple[str, str]:
     task, _, fact = name.partition("/")
     return task, fact
@@ -65,24 +70,27 @@ def _split(name: str) -> tuple[str, str]:
 
 def _fit_space(space: Space, counts: pa.Table) -> SpaceModel:
     sources = sources_in(counts["pattern"])
-    votes = read_patterns(counts["pattern"], sources, space.width)
-    number = counts["count"].to_numpy().astype(np.float64)
-    weight = _mean_weight(votes, number)
-    patterns = to_patterns(space, counts, _tempered(votes, weight))
+    strength, number = read_patterns(counts["pattern"], sources, space.width)
+    items = counts["count"].to_numpy().astype(np.float64)
+    weight = _mean_weight(strength, number * items[:, None, None])
+    patterns = to_patterns(space, counts, _tempered(strength, number, weight))
     model = fit(patterns, space.classes, space.answers)
     belief = model.predict(patterns.votes, patterns.possible)
     table = _table(space, sources, patterns, belief, model)
-    return SpaceModel(space, sources, weight, model, int(number.sum()), table)
+    return SpaceModel(space, sources, weight, model, int(items.sum()), table)
 
 
-def _mean_weight(votes: NDArray[np.float64], count: NDArray[np.float64]) -> NDArray[np.float64]:
-    voted = np.einsum("pmk,p->m", votes > 0, count)
-    total = np.einsum("pmk,p->m", votes, count)
-    return np.asarray(np.where(total > 0, total / np.maximum(voted, 1), 1.0))
+def _mean_weight(strength: NDArray[np.float64], number: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = (strength * number).sum((0, 2))
+    return np.asarray(total / np.maximum(number.sum((0, 2)), 1))
 
 
-def _tempered(votes: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.minimum(votes / weight[None, :, None], _TEMPER)
+def _tempered(
+    strength: NDArray[np.float64], number: NDArray[np.float64], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Votes as `label_model` takes them: 1 for one vote of the function's mean weight. Several votes
+    of one function are worth less than as many functions."""
+    return np.minimum(strength / weight[None, :, None], _TEMPER) * np.sqrt(number)
 
 
 def _table(

@@ -1,6 +1,7 @@
 """Votes as patterns: which functions say the same of one thing, whatever the thing is.
 
-A pattern is a text, one line per vote: function, number of the value, weight in tenths. Counts of
+A pattern is a text, one line per function and value: the function's name, the number of the value,
+the mean weight in tenths, how many votes. Counts of
 equal patterns are all that the label model is fitted on, so parts can be counted apart and added.
 """
 
@@ -31,7 +32,7 @@ GOLD = pa.schema(
 _FEELINGS = ("negative", "neutral", "positive")
 _OPEN_VALUES = 4  # different answers to one question that are told apart; the others share the last
 _TENTHS = 10
-_MOST_WEIGHT = 40
+_MOST_VOTES = 9
 _MOST_PATTERNS = 1 << 16
 
 
@@ -81,9 +82,7 @@ class Items:
         grouped = self.items.group_by(["pattern", "gold"], use_threads=False)
         per = grouped.aggregate([("image", "count")])
         names = pa.array([self.space.name] * per.num_rows, pa.string())
-        return pa.table(
-            [names, per["pattern"], per["gold"], per["image_count"]], schema=COUNTS
-        )
+        return pa.table([names, per["pattern"], per["gold"], per["image_count"]], schema=COUNTS)
 
 
 def read_items(votes: pa.Table, gold: pa.Table) -> list[Items]:
@@ -103,6 +102,17 @@ def read_items(votes: pa.Table, gold: pa.Table) -> list[Items]:
     return out
 
 
+def count_patterns(votes: pa.Table, gold: pa.Table) -> pa.Table:
+    """`COUNTS` of some votes (`VOTES`), with what is known of them (`GOLD`)."""
+    return merge_counts([items.count() for items in read_items(votes, gold)])
+
+
+def gold_feelings(annotated: pa.Table) -> pa.Table:
+    """`GOLD` from annotated feelings: columns `image`, `label`."""
+    task = pa.array(["sentiment"] * annotated.num_rows, pa.string())
+    return pa.table([annotated["image"], task, task, annotated["label"]], schema=GOLD)
+
+
 def _items(space: Space, votes: pa.Table, gold: pa.Table) -> Items:
     keys = ["image", "slot"]
     order = [(n, "ascending") for n in (*keys, "value")]
@@ -114,14 +124,18 @@ def _items(space: Space, votes: pa.Table, gold: pa.Table) -> Items:
     code = _codes(space, voted)
     voted = voted.append_column("code", pa.array(code)).filter(pa.array(code >= 0))
     said = votes.group_by([*keys, "value", "source"], use_threads=False).aggregate(
-        [("weight", "sum")]
+        [("weight", "sum"), ("weight", "count")]
     )
     said = said.join(voted.select([*keys, "value", "code"]), [*keys, "value"], join_type="inner")
-    said = said.select([*keys, "source", "code", "weight_sum"])
-    tenths = np.rint(said["weight_sum"].to_numpy() * _TENTHS).astype(np.int64)
-    tenths = np.clip(tenths, 1, _MOST_WEIGHT)
+    said = said.group_by([*keys, "source", "code"], use_threads=False).aggregate(
+        [("weight_sum", "sum"), ("weight_count", "sum")]
+    )
+    number = np.minimum(said["weight_count_sum"].to_numpy(), _MOST_VOTES)
+    mean = said["weight_sum_sum"].to_numpy() / said["weight_count_sum"].to_numpy()
+    tenths = np.clip(np.rint(mean * _TENTHS), 1, _TENTHS).astype(np.int64)
+    fields = [said["code"], pa.array(tenths), pa.array(number)]
     token = pc.binary_join_element_wise(
-        said["source"], pc.cast(said["code"], pa.string()), pa.array(tenths).cast(pa.string()), "\t"
+        said["source"], *(pc.cast(field, pa.string()) for field in fields), "\t"
     )
     said = said.append_column("token", token)
     said = said.sort_by([(n, "ascending") for n in (*keys, "source", "code")])
@@ -206,11 +220,13 @@ def sources_in(patterns: pa.ChunkedArray | pa.Array) -> tuple[str, ...]:
 
 def read_patterns(
     patterns: pa.ChunkedArray | pa.Array, sources: Sequence[str], width: int
-) -> NDArray[np.float64]:
-    """Votes float64 [P, m, K] of pattern texts, in weights; functions not in `sources` are left out."""
-    votes = np.zeros((len(patterns), len(sources), width))
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(mean weight, number) of the votes for each value, float64 [P, m, K] each, of pattern texts;
+    functions not in `sources` are left out."""
+    weight = np.zeros((len(patterns), len(sources), width))
+    number = np.zeros_like(weight)
     if len(patterns) == 0:
-        return votes
+        return weight, number
     lists = pc.split_pattern(patterns, "\n")
     lists = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
     row = pc.list_parent_indices(lists).to_numpy()
@@ -218,9 +234,13 @@ def read_patterns(
     source = pc.index_in(pc.list_element(fields, 0), pa.array(sources, pa.string()))
     known = source.is_valid().to_numpy(zero_copy_only=False)
     at = pc.fill_null(source, 0).to_numpy()
-    code, tenths = (pc.list_element(fields, i).cast(pa.int64()).to_numpy() for i in (1, 2))
-    np.add.at(votes, (row[known], at[known], code[known]), tenths[known] / _TENTHS)
-    return votes
+    code, tenths, votes = (
+        pc.list_element(fields, i).cast(pa.int64()).to_numpy() for i in (1, 2, 3)
+    )
+    place = row[known], at[known], code[known]
+    weight[place] = tenths[known] / _TENTHS
+    number[place] = votes[known]
+    return weight, number
 
 
 def possible_classes(space: Space, votes: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -35,7 +35,7 @@ def topic_votes(votes: pa.Table) -> pa.Table:
     things = _things(votes)
     if things.num_rows == 0:
         return VOTES.empty_table()
-    said, name = (_codes(things, "image", n) for n in ("source", "thing"))
+    said, name = _codes(things, "image", "source", "weight"), _codes(things, "image", "thing")
     group = np.arange(said.max() + 1)
     for _ in range(_STEPS):
         least = np.full(name.max() + 1, len(group))
@@ -44,16 +44,16 @@ def topic_votes(votes: pa.Table) -> pa.Table:
         np.minimum.at(group, said, least[name])
         if (group == before).all():
             break
-    first = np.unique(said, return_index=True)[1]
-    image = things["image"].to_numpy()[first]
-    number = len(first)
+    rows = pa.table({"image": things["image"], "source": things["source"], "group": group[said]})
+    once = rows.group_by(["image", "source", "group"], use_threads=False).aggregate([])
+    number = once.num_rows
     return make_votes(
-        image,
+        once["image"].to_numpy(),
         TOPIC,
         np.full(number, TOPIC, object),
-        group.astype(str).astype(object),
+        once["group"].to_numpy().astype(str).astype(object),
         np.ones(number),
-        np.array(things["source"].take(pa.array(first)).to_pylist(), object),
+        np.array(once["source"].to_pylist(), object),
         np.full(number, "", object),
     )
 
@@ -62,15 +62,16 @@ def _things(votes: pa.Table) -> pa.Table:
     """(image, source, thing) for what is countable, sorted."""
     votes = votes.filter(presence(votes))
     thing = pc.replace_substring_regex(votes["slot"], r"^exists\|", "")
-    rows = pa.table({"image": votes["image"], "source": votes["source"], "thing": thing})
+    rows = votes.select(["image", "source", "weight"]).append_column("thing", thing)
     tag = pc.equal(votes["task"], "tag")
     names = [n for n in pc.unique(thing).to_pylist() if not is_uncountable(n)]
     rows = rows.append_column("tag", tag).filter(pc.is_in(thing, pa.array(names, pa.string())))
     keys = ["image", "thing"]
     nouns = rows.filter(pc.invert(rows["tag"])).group_by(keys, use_threads=False).aggregate([])
-    rows = rows.select(["image", "source", "thing"]).join(nouns, keys, join_type="left semi")
-    once = rows.group_by(["image", "source", "thing"], use_threads=False).aggregate([])
-    return once.sort_by([(n, "ascending") for n in ("image", "source", "thing")])
+    names = ["image", "source", "weight", "thing"]
+    rows = rows.select(names).join(nouns, keys, join_type="left semi")
+    once = rows.group_by(names, use_threads=False).aggregate([])
+    return once.sort_by([(n, "ascending") for n in names])
 
 
 def _codes(table: pa.Table, *names: str) -> NDArray[np.int64]:
@@ -115,7 +116,9 @@ def believe(
     groups = rows.group_by([*slots, "group"], use_threads=False).aggregate([("believed", "max")])
     sure = pc.if_else(pc.starts_with(groups["group"], "alone"), 0.0, groups["believed_max"])
     miss = pc.if_else(
-        pc.starts_with(groups["group"], "alone"), pc.ln(pc.subtract(1.0, groups["believed_max"])), 0.0
+        pc.starts_with(groups["group"], "alone"),
+        pc.ln(pc.subtract(1.0, groups["believed_max"])),
+        0.0,
     )
     groups = groups.append_column("sure", sure).append_column("miss", miss)
     # rival groups exclude each other, lone functions are independent
