@@ -1,6 +1,7 @@
 """The label model against majority vote and Snorkel's `LabelModel`, on the same votes.
 
-    python benchmarks/weak/label_model.py quality --snorkel VENV/bin/python --seeds 5
+    python benchmarks/weak/label_model.py quality --snorkel VENV/bin/python --seed 0 --scores FILE
+    python benchmarks/weak/label_model.py table --scores FILE
     python benchmarks/weak/label_model.py speed --snorkel VENV/bin/python --rounds 3
 
 Every side is a process of its own that reads the same label matrix and writes probabilities, which
@@ -26,7 +27,7 @@ import numpy as np
 SIDES = ("ours", "majority", "snorkel", "snorkel, told")
 
 
-# -- the sides, each in its own interpreter: probabilities float64 [n, K] of a matrix int64 [n, m] --
+# -- the sides, each in an interpreter of its own: matrix int64 [n, m] -> float64 [n, K] --
 
 
 def ours(matrix: np.ndarray, classes: int, balance: list[float], seed: int) -> np.ndarray:
@@ -103,34 +104,50 @@ def write_case(work: Path, case: str, regime, items: int, seed: int) -> tuple[np
     return matrix, truth
 
 
-def quality(snorkel_python: str, items: int, seeds: int) -> None:
-    """Accuracy and calibration error of each side, the mean over seeds, on items with a vote."""
+def quality(snorkel_python: str, items: int, seed: int, scores: Path) -> None:
+    """Append accuracy and calibration error of each side, on items with a vote, to `scores`."""
     from benchmarks.weak.generated_votes import REGIMES, accuracy, calibration_error
 
-    scores: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as folder:
-            work, truths = Path(folder), {}
-            for case, regime in enumerate(REGIMES.values()):
-                truths[str(case)] = write_case(work, str(case), regime, items, 1000 + seed)
-            for name in SIDES[:: 1 - 2 * (seed % 2)]:
-                ask(name, python_of(name, snorkel_python), work, seed)
-                for case, (matrix, truth) in truths.items():
-                    voted = (matrix >= 0).any(1)
-                    found = np.load(work / f"{case}.{name}.npy")[voted]
-                    pair = accuracy(found, truth[voted]), calibration_error(found, truth[voted])
-                    scores.setdefault((list(REGIMES)[int(case)], name), []).append(pair)
-    print(f"{items} items, mean of {seeds} seeds (worst difference of a seed to the best other)\n")
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        work, truths = Path(folder), {}
+        for case, regime in enumerate(REGIMES.values()):
+            truths[case] = write_case(work, str(case), regime, items, 1000 + seed)
+        for name in SIDES[:: 1 - 2 * (seed % 2)]:
+            ask(name, python_of(name, snorkel_python), work, seed)
+            for case, (matrix, truth) in truths.items():
+                voted = (matrix >= 0).any(1)
+                found = np.load(work / f"{case}.{name}.npy")[voted]
+                line = {"seed": seed, "votes": list(REGIMES)[case], "side": name}
+                line["accuracy"] = accuracy(found, truth[voted])
+                line["error"] = calibration_error(found, truth[voted])
+                lines.append(line)
+    with scores.open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+
+
+def table(scores: Path) -> None:
+    """Accuracy (calibration error), mean over seeds, and how far ours is from the best other side
+    where it is furthest behind."""
+    lines = [json.loads(line) for line in scores.read_text().splitlines()]
+    seeds = sorted({line["seed"] for line in lines})
+    print(f"mean of {len(seeds)} seeds\n")
     print("| votes | " + " | ".join(SIDES) + " | ours, worst seed |")
     print("|---|" + "---|" * (len(SIDES) + 1))
-    for regime in REGIMES:
+    for votes in dict.fromkeys(line["votes"] for line in lines):
+        mine = {(n["side"], n["seed"]): n for n in lines if n["votes"] == votes}
         cells = []
-        for name in SIDES:
-            right, error = np.mean(scores[regime, name], axis=0)
+        for side in SIDES:
+            right, error = (
+                statistics.mean(mine[side, seed][what] for seed in seeds)
+                for what in ("accuracy", "error")
+            )
             cells.append(f"{right:.4f} ({error:.3f})")
-        others = np.max([[s[0] for s in scores[regime, n]] for n in SIDES[1:]], axis=0)
-        worst = min(s[0] - o for s, o in zip(scores[regime, "ours"], others, strict=True))
-        print(f"| {regime} | " + " | ".join(cells) + f" | {worst:+.4f} |")
+        worst = min(
+            mine["ours", seed]["accuracy"] - max(mine[n, seed]["accuracy"] for n in SIDES[1:])
+            for seed in seeds
+        )
+        print(f"| {votes} | " + " | ".join(cells) + f" | {worst:+.4f} |")
 
 
 def speed(snorkel_python: str, rows: int, rounds: int) -> None:
@@ -164,11 +181,11 @@ def speed(snorkel_python: str, rows: int, rounds: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("quality", "speed", "side"))
+    parser.add_argument("what", choices=("quality", "table", "speed", "side"))
     parser.add_argument("--snorkel", help="python of a virtual environment with snorkel==0.10.0")
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--scores", type=Path, help="where quality appends, and table reads")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--name", choices=SIDES)
     parser.add_argument("--work", type=Path)
@@ -177,7 +194,9 @@ def main() -> None:
     if args.what == "side":
         side(args.name, args.work, args.seed)
     elif args.what == "quality":
-        quality(args.snorkel, args.items, args.seeds)
+        quality(args.snorkel, args.items, args.seed, args.scores)
+    elif args.what == "table":
+        table(args.scores)
     else:
         speed(args.snorkel, args.rows, args.rounds)
 

@@ -1,8 +1,8 @@
 """Which labeling functions copy each other: agreement beyond what their accuracies explain.
 
-Chance-corrected agreement of functions that err independently is the product of their skills (Ratner
-et al. 2019; triplets as in Fu et al. 2020, FlyingSquid). What a pair agrees more is dependence
-(Varma et al. 2019), and is taken out of its votes.
+Chance-corrected agreement of functions that err independently is the product of their skills
+(Ratner et al. 2019; triplets as in Fu et al. 2020, FlyingSquid). What a pair agrees more is
+dependence (Varma et al. 2019), and is taken out of its votes.
 """
 
 from __future__ import annotations
@@ -66,6 +66,26 @@ def find_dependencies(
     return Dependencies(skill, correlation)
 
 
+def known_correlation(
+    right: NDArray[np.float64], voted: NDArray[np.float64], count: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Correlation of errors where the answers are known: float64 [m, m] as in `Dependencies`.
+
+    right, voted: [P, m], share of a function's votes that is right, and whether it votes; count:
+    [P], items of that pattern.
+    """
+    both = voted.T @ (voted * count[:, None])
+    number = np.maximum(both, 1)
+    mine = right.T @ (voted * count[:, None]) / number
+    joint = right.T @ (right * count[:, None]) / number
+    room = np.sqrt(mine * (1 - mine) * mine.T * (1 - mine.T))
+    value = (joint - mine * mine.T) / np.maximum(room, 1e-6)
+    found = (both >= _LEAST_COMMON) & (value > _LEAST_CORRELATION)
+    found &= value > _SURE / np.sqrt(number)
+    np.fill_diagonal(found, False)
+    return np.where(found, np.clip(value, 0, 1), 0.0)
+
+
 def discount(voted: NDArray[np.float64], correlation: NDArray[np.float64]) -> NDArray[np.float64]:
     """What one vote of each function counts beside the others: float64 [n, m] in (0, 1].
 
@@ -114,9 +134,9 @@ def without_copies(votes: pa.Table, texts: pa.Table) -> pa.Table:
     """The votes (`VOTES`) without those of roles that only repeat another: identical text must not
     count twice.
 
-    texts: columns `image`, `role`, `text`; the functions that read them have the role's name. A role
-    all of whose texts about an image stand there under an earlier role of `_ROLES` too, letter case
-    and spaces aside, is taken out.
+    texts: columns `image`, `role`, `text`; the functions that read them have the role's name. A
+    role all of whose texts about an image stand there under an earlier role of `_ROLES` too, letter
+    case, full stops and spaces aside, is taken out.
     """
     rank = pc.fill_null(pc.index_in(texts["role"], pa.array(_ROLES)), len(_ROLES))
     folded = pc.replace_substring_regex(pc.utf8_lower(texts["text"]), r"[\s.]+", " ")

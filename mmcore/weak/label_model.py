@@ -1,8 +1,8 @@
 """How accurate each labeling function is, from agreement alone, and what is true then.
 
 The model of Dawid & Skene (1979) for a closed class space: a confusion matrix per function and the
-classes' balance, by expectation maximisation over distinct vote patterns. The start is the method of
-moments, functions that depend on each other share a vote (`mmcore.weak.dependencies`), and known
+classes' balance, by expectation maximisation over distinct vote patterns. The start is the method
+of moments, functions that depend on each other share a vote (`mmcore.weak.dependencies`), and known
 answers stay fixed. Everything is a pure function of the counts of patterns.
 """
 
@@ -13,7 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmcore.weak.dependencies import Dependencies, discount, find_dependencies
+from mmcore.weak.dependencies import (
+    Dependencies,
+    discount,
+    find_dependencies,
+    known_correlation,
+)
 
 _PRIOR_ACCURACY = 0.75
 _PRIOR_VOTES = 8.0  # how many votes the prior of a function is worth, per class
@@ -30,12 +35,15 @@ class Patterns:
     """Distinct votes on items: float64 [P, m, K], how strongly each function votes for each value
     (0 is to abstain; several votes add up); count: float64 [P], items of that pattern; gold: int64
     [P], the class where it is known, else -1; possible: float64 [P, Y], how likely each class is
-    before any vote, where that differs by pattern, else None: one balance is then learned."""
+    before any vote, where that differs by pattern, else None: one balance is then learned.
+    accuracy is counted on `said`, float64 [P, m, K], where votes that one function gives several
+    times are to count fully there and less in `votes`; None: on `votes`."""
 
     votes: NDArray[np.float64]
     count: NDArray[np.float64]
     gold: NDArray[np.int64]
     possible: NDArray[np.float64] | None = None
+    said: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,25 +116,30 @@ def fit(
     """The model that explains the patterns best.
 
     classes: Y unless there are as many as values K. answers: how many different answers a function
-    could give, unless that is K too; where `possible` is given, values only tell answers of one item
-    apart, and every function errs evenly.
+    could give, unless that is K too; where `possible` is given, values only tell answers of one
+    item apart, and every function errs evenly.
     """
     votes, count, possible = patterns.votes, patterns.count, patterns.possible
     size, values = votes.shape[1:]
     classes, answers = classes or values, answers or values
     free = possible is None and size >= _IDENTIFIABLE
     estimate = _Estimate(size, values, classes, answers, free)
-    dependencies = find_dependencies(*count_agreement(votes, count), answers)
-    flat = _flat(votes)
+    dependencies = _dependencies(patterns, answers)
+    flat = _flat(votes if patterns.said is None else patterns.said)
     shared = _flat(votes * _shares(votes, dependencies.correlation)[:, :, None])
     before = estimate.balance(np.zeros(classes)) if possible is None else possible
-    confusion = estimate.start(dependencies.skill)
     known = np.flatnonzero(patterns.gold >= 0)
     fixed = np.eye(classes)[patterns.gold[known]]
-    belief, rounds = _posterior(shared, confusion, before), 0
+    told = flat[known].T @ (fixed * count[known, None])
+    confusion = estimate.start(dependencies.skill, told.reshape(size, values, classes))
+    belief = _posterior(shared, confusion, before)
     # a lone vote tells nothing of its function's accuracy, and only slows the estimate of one coin
-    telling = count if free else count * ((flat.sum(1) > flat.max(1)) | (patterns.gold >= 0))
-    for rounds in range(1, _ROUNDS + 1):
+    telling = (
+        count if free else count * ((flat.sum(1) > _flat(votes).max(1)) | (patterns.gold >= 0))
+    )
+    rounds, moving = 0, True
+    while moving and rounds < _ROUNDS:
+        rounds += 1
         belief[known] = fixed
         weighed = belief * count[:, None]
         seen = flat.T @ (belief * telling[:, None])
@@ -136,8 +149,7 @@ def fit(
         last, belief = belief, _posterior(shared, confusion, before)
         moved = np.abs(belief - last).max(1, initial=0)
         moved[known] = 0
-        if moved @ count < _CHANGE * count.sum():
-            break
+        moving = bool(moved @ count >= _CHANGE * count.sum())
     balance = before if possible is None else np.full(classes, 1.0 / classes)
     return LabelModel(confusion, balance, dependencies, rounds)
 
@@ -152,10 +164,14 @@ class _Estimate:
     answers: float
     free: bool
 
-    def start(self, skill: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Confusions [m, K, Y] from skills [m], NaN where unknown."""
+    def start(self, skill: NDArray[np.float64], told: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Confusions [m, K, Y] from skills [m], NaN where unknown, corrected by what is known: counts
+        [m, K, Y] of votes given the class."""
         accuracy = (1 + (self.answers - 1) * skill) / self.answers
-        return self._coin(np.where(np.isnan(skill), _PRIOR_ACCURACY, accuracy))
+        accuracy = np.where(np.isnan(skill), _PRIOR_ACCURACY, accuracy)
+        both = min(self.values, self.classes)
+        right = np.einsum("myy->m", told[:, :both, :both]) + _PRIOR_VOTES * accuracy
+        return self._coin(right / (told.sum((1, 2)) + _PRIOR_VOTES))
 
     def confusion(self, seen: NDArray[np.float64]) -> NDArray[np.float64]:
         """From expected counts [m, K, Y]: each function is drawn to its own accuracy, and that to
@@ -176,6 +192,17 @@ class _Estimate:
         right = np.clip(accuracy, 0.1 / self.answers, 0.99)[:, None, None]
         wrong = (1 - right) / (self.answers - 1)
         return np.where(np.eye(self.values, self.classes) > 0, right, wrong)
+
+
+def _dependencies(patterns: Patterns, answers: float) -> Dependencies:
+    """From agreement, and from errors where answers are known."""
+    votes, count = patterns.votes, patterns.count
+    found = find_dependencies(*count_agreement(votes, count), answers)
+    known = np.flatnonzero(patterns.gold >= 0)
+    total = votes[known].sum(2)
+    right = votes[known, :, patterns.gold[known]] / np.maximum(total, 1e-9)
+    together = known_correlation(right, (total > 0).astype(np.float64), count[known])
+    return Dependencies(found.skill, np.maximum(found.correlation, together))
 
 
 def count_agreement(

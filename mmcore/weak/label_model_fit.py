@@ -21,19 +21,19 @@ from mmcore.weak.label_model_patterns import (
     read_patterns,
     sources_in,
     space_of,
+    tempered,
     to_patterns,
 )
 from mmcore.weak.label_model_topics import TOPIC, believe, presence, topic_votes
 from mmcore.weak.votes import LABELS, UNCLEAR
 
-_TEMPER = 1.5  # a vote stronger than the function's others counts at most so much more
 _HIGHEST = 0.99
 _ALONE = 0.75  # a function that names nothing that others could name
 
 
 @dataclass(frozen=True)
 class SpaceModel:
-    """The model of one space: its functions, their mean weight [m] (what a vote of full effect has),
+    """The model of one space: its functions, their mean weight [m] (that of a vote of full effect),
     and what they are found to be: share of their votes right by the model, and by gold."""
 
     space: Space
@@ -45,7 +45,7 @@ class SpaceModel:
 
     def probabilities(self, patterns: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
         """Class probabilities float64 [P, Y] of pattern texts."""
-        votes = _tempered(*read_patterns(patterns, self.sources, self.space.width), self.weight)
+        votes = tempered(*read_patterns(patterns, self.sources, self.space.width), self.weight)
         return self.model.predict(votes, possible_classes(self.space, votes))
 
 
@@ -73,7 +73,7 @@ def _fit_space(space: Space, counts: pa.Table) -> SpaceModel:
     strength, number = read_patterns(counts["pattern"], sources, space.width)
     items = counts["count"].to_numpy().astype(np.float64)
     weight = _mean_weight(strength, number * items[:, None, None])
-    patterns = to_patterns(space, counts, _tempered(strength, number, weight))
+    patterns = to_patterns(space, counts, strength, number, weight)
     model = fit(patterns, space.classes, space.answers)
     belief = model.predict(patterns.votes, patterns.possible)
     table = _table(space, sources, patterns, belief, model)
@@ -85,14 +85,6 @@ def _mean_weight(strength: NDArray[np.float64], number: NDArray[np.float64]) -> 
     return np.asarray(total / np.maximum(number.sum((0, 2)), 1))
 
 
-def _tempered(
-    strength: NDArray[np.float64], number: NDArray[np.float64], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Votes as `label_model` takes them: 1 for one vote of the function's mean weight. Several votes
-    of one function are worth less than as many functions."""
-    return np.minimum(strength / weight[None, :, None], _TEMPER) * np.sqrt(number)
-
-
 def _table(
     space: Space,
     sources: Sequence[str],
@@ -100,7 +92,7 @@ def _table(
     belief: NDArray[np.float64],
     model: LabelModel,
 ) -> tuple[dict[str, Any], ...]:
-    """A row per function: how much of the space it votes on, and how many of its votes are right."""
+    """A row per function: how much of the space it votes on, and how often it is right."""
     both, count = min(space.width, space.classes), patterns.count
     said = (patterns.votes > 0).astype(np.float64)
     known = patterns.gold >= 0
@@ -120,7 +112,7 @@ def _table(
             "accuracy": round(float(right[j] / voted[j]), 4),
             "gold": int(checked[j]),
             "gold_accuracy": round(float(good[j] / checked[j]), 4) if checked[j] else None,
-            "correlated_with": ", ".join(sources[i] for i in np.flatnonzero(linked[j])),
+            "correlated_with": ", ".join(np.array(sources)[linked[j]].tolist()),
         }
         for j, source in enumerate(sources)
     )
@@ -194,12 +186,13 @@ def _label_items(items: Items, model: SpaceModel) -> pa.Table:
     """The likeliest answer of each item, `UNCLEAR` and ties excepted, as `LABELS`."""
     belief = _belief(items, model)
     item, code = items.voted["item"].to_numpy(), items.voted["code"].to_numpy()
-    possible = code < belief.shape[1]
+    # the last number of an open space may be shared by several answers: none of them wins
+    shared = np.bincount(item * belief.shape[1] + code, minlength=1)
+    possible = (code < belief.shape[1]) & (shared[item * belief.shape[1] + code] == 1)
     sure = np.where(possible, belief[item, np.minimum(code, belief.shape[1] - 1)], 0.0)
     best = belief.max(1)[item]
     unclear = pc.equal(items.voted["value"], UNCLEAR).to_numpy(zero_copy_only=False)
     wins = (sure >= best) & ~unclear & (sure > 0)
-    # the last number of an open space is shared by all answers beyond the first few
     voted = items.voted.filter(pa.array(wins))
     rows = items.items.take(voted["item"])
     task = _split(model.space.name)[0]

@@ -33,6 +33,7 @@ _FEELINGS = ("negative", "neutral", "positive")
 _OPEN_VALUES = 4  # different answers to one question that are told apart; the others share the last
 _TENTHS = 10
 _MOST_VOTES = 9
+_TEMPER = 1.5  # a vote stronger than the function's others counts at most so much more
 _MOST_PATTERNS = 1 << 16
 
 
@@ -55,7 +56,7 @@ class Space:
 
     @property
     def classes(self) -> int:
-        """How many classes: those of `values` that can be true; if open, the K values and "none"."""
+        """How many classes: the `values` that can be true; if open, the K values and "none"."""
         return len([v for v in self.values if v != UNCLEAR]) or self.width + 1
 
 
@@ -161,8 +162,13 @@ def _codes(space: Space, voted: pa.Table) -> NDArray[np.int64]:
         return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False), np.int64)
     item = _numbers(voted, ["image", "slot"])
     unclear = pc.equal(voted["value"], UNCLEAR).to_numpy(zero_copy_only=False)
-    # equal weights: by name, which is the order the rows come in
-    order = np.lexsort([-voted["weight_sum"].to_numpy(), unclear, item])
+    # of equal weights first whose function comes first, so that patterns are few
+    source, name = (
+        np.unique(np.array(voted[n].to_pylist(), object), return_inverse=True)[1]
+        for n in ("source_first", "value")
+    )
+    weight = np.round(voted["weight_sum"].to_numpy(), 9)
+    order = np.lexsort([name, source, -weight, unclear, item])
     rank = np.empty(len(item), np.int64)
     rank[order] = np.arange(len(item)) - np.searchsorted(item[order], item[order], side="left")
     return np.where(unclear, _OPEN_VALUES, np.minimum(rank, _OPEN_VALUES - 1))
@@ -254,11 +260,27 @@ def possible_classes(space: Space, votes: NDArray[np.float64]) -> NDArray[np.flo
     return np.asarray(out / out.sum(1, keepdims=True))
 
 
-def to_patterns(space: Space, counts: pa.Table, votes: NDArray[np.float64]) -> Patterns:
-    """What `label_model.fit` takes, of the `COUNTS` of one space and its votes [P, m, K]."""
+def tempered(
+    strength: NDArray[np.float64], number: NDArray[np.float64], weight: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Votes as `label_model` takes them: 1 for a vote of the function's mean weight [m]. Several
+    votes of one function are worth less than as many functions."""
+    return np.minimum(strength / weight[None, :, None], _TEMPER) * np.sqrt(number)
+
+
+def to_patterns(
+    space: Space,
+    counts: pa.Table,
+    strength: NDArray[np.float64],
+    number: NDArray[np.float64],
+    weight: NDArray[np.float64],
+) -> Patterns:
+    """What `label_model.fit` takes, of the `COUNTS` of one space and what `read_patterns` read."""
+    votes = tempered(strength, number, weight)
     return Patterns(
         votes,
         counts["count"].to_numpy().astype(np.float64),
         counts["gold"].to_numpy(),
         possible_classes(space, votes),
+        votes * np.sqrt(number),
     )

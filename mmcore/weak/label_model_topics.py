@@ -44,15 +44,17 @@ def topic_votes(votes: pa.Table) -> pa.Table:
         np.minimum.at(group, said, least[name])
         if (group == before).all():
             break
-    rows = pa.table({"image": things["image"], "source": things["source"], "group": group[said]})
-    once = rows.group_by(["image", "source", "group"], use_threads=False).aggregate([])
+    rows = things.select(["image", "source", "weight"]).append_column("group", [group[said]])
+    once = rows.group_by(["image", "source", "group"], use_threads=False).aggregate(
+        [("weight", "max")]
+    )
     number = once.num_rows
     return make_votes(
         once["image"].to_numpy(),
         TOPIC,
         np.full(number, TOPIC, object),
         once["group"].to_numpy().astype(str).astype(object),
-        np.ones(number),
+        once["weight_max"].to_numpy(),
         np.array(once["source"].to_pylist(), object),
         np.full(number, "", object),
     )
@@ -114,12 +116,9 @@ def believe(
         [("source", "first"), ("lang", "first")]
     )
     groups = rows.group_by([*slots, "group"], use_threads=False).aggregate([("believed", "max")])
-    sure = pc.if_else(pc.starts_with(groups["group"], "alone"), 0.0, groups["believed_max"])
-    miss = pc.if_else(
-        pc.starts_with(groups["group"], "alone"),
-        pc.ln(pc.subtract(1.0, groups["believed_max"])),
-        0.0,
-    )
+    lone = pc.starts_with(groups["group"], "alone")
+    sure = pc.if_else(lone, 0.0, groups["believed_max"])
+    miss = pc.if_else(lone, pc.ln(pc.subtract(1.0, groups["believed_max"])), 0.0)
     groups = groups.append_column("sure", sure).append_column("miss", miss)
     # rival groups exclude each other, lone functions are independent
     per = groups.group_by(slots, use_threads=False).aggregate([("sure", "sum"), ("miss", "sum")])
