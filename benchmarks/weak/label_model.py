@@ -104,8 +104,11 @@ def write_case(work: Path, case: str, regime, items: int, seed: int) -> tuple[np
     return matrix, truth
 
 
-def quality(snorkel_python: str, items: int, seed: int, scores: Path) -> None:
-    """Append accuracy and calibration error of each side, on items with a vote, to `scores`."""
+def quality(
+    snorkel_python: str, items: int, seed: int, scores: Path, sides: tuple[str, ...]
+) -> None:
+    """Append accuracy and calibration error of each side, on items with a vote, to `scores`; of
+    several lines for one side and seed the last counts."""
     from benchmarks.weak.generated_votes import REGIMES, accuracy, calibration_error
 
     lines = []
@@ -113,7 +116,7 @@ def quality(snorkel_python: str, items: int, seed: int, scores: Path) -> None:
         work, truths = Path(folder), {}
         for case, regime in enumerate(REGIMES.values()):
             truths[case] = write_case(work, str(case), regime, items, 1000 + seed)
-        for name in SIDES[:: 1 - 2 * (seed % 2)]:
+        for name in sides[:: 1 - 2 * (seed % 2)]:
             ask(name, python_of(name, snorkel_python), work, seed)
             for case, (matrix, truth) in truths.items():
                 voted = (matrix >= 0).any(1)
@@ -186,6 +189,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--scores", type=Path, help="where quality appends, and table reads")
+    parser.add_argument("--sides", choices=SIDES, nargs="+", default=SIDES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--name", choices=SIDES)
     parser.add_argument("--work", type=Path)
@@ -194,7 +198,7 @@ def main() -> None:
     if args.what == "side":
         side(args.name, args.work, args.seed)
     elif args.what == "quality":
-        quality(args.snorkel, args.items, args.seed, args.scores)
+        quality(args.snorkel, args.items, args.seed, args.scores, tuple(args.sides))
     elif args.what == "table":
         table(args.scores)
     else:

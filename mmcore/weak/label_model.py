@@ -22,6 +22,7 @@ from mmcore.weak.dependencies import (
 
 _PRIOR_ACCURACY = 0.75
 _PRIOR_VOTES = 8.0  # how many votes the prior of a function is worth, per class
+_COIN = 50.0  # how many votes it is worth that a function errs evenly, per class
 _ROUNDS = 100
 _CHANGE = 1e-4
 _IDENTIFIABLE = 3  # of fewer functions full confusion matrices cannot be told from agreement
@@ -165,7 +166,7 @@ class _Estimate:
     free: bool
 
     def start(self, skill: NDArray[np.float64], told: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Confusions [m, K, Y] from skills [m], NaN where unknown, corrected by what is known: counts
+        """Confusions [m, K, Y] from skills [m], NaN where unknown, and what is known: counts
         [m, K, Y] of votes given the class."""
         accuracy = (1 + (self.answers - 1) * skill) / self.answers
         accuracy = np.where(np.isnan(skill), _PRIOR_ACCURACY, accuracy)
@@ -181,7 +182,7 @@ class _Estimate:
         coin = self._coin(right / (seen.sum((1, 2)) + _PRIOR_VOTES))
         if not self.free:
             return coin
-        counts = seen + _PRIOR_VOTES * coin
+        counts = seen + _COIN * coin
         return np.asarray(counts / counts.sum(1, keepdims=True))
 
     def balance(self, seen: NDArray[np.float64]) -> NDArray[np.float64]:

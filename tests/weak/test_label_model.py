@@ -78,7 +78,7 @@ def test_independent_functions_are_not_called_copies() -> None:
 
 
 def test_function_that_is_mostly_wrong_is_turned_round() -> None:
-    matrix, truth = draw([0.2, 0.8, 0.75, 0.7, 0.8])
+    matrix, _ = draw([0.2, 0.8, 0.75, 0.7, 0.8])
     model = train(matrix)
     assert model.accuracy[0] < 0.3
     assert model.predict_matrix(np.array([[0, -1, -1, -1, -1]]))[0].argmax() == 1
