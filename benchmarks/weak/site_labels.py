@@ -76,10 +76,10 @@ def score(answer: np.ndarray, sure: np.ndarray, truth: np.ndarray) -> tuple[floa
     return float(right.mean()), float(np.abs(gap).sum() / len(truth))
 
 
-def snorkel_scores(
-    python: str, votes: pa.Table, items: dict[tuple, dict], values: list[str], binary: bool
-) -> np.ndarray:
-    """Probabilities [items, K] of Snorkel's model."""
+def write_matrix(
+    file: Path, votes: pa.Table, items: dict[tuple, dict], values: list[str], binary: bool
+) -> None:
+    """Snorkel's label matrix of one kind."""
     sources = sorted({s for item in items.values() for s in item["said"]})
     speaks = {(r["image"], r["source"]) for r in votes.to_pylist()}
     matrix = np.full((len(items), max(len(sources), 3)), -1)
@@ -90,12 +90,31 @@ def snorkel_scores(
                 matrix[i, j] = values.index(said) if said in values else -1
             elif binary and (key[0], source) in speaks:
                 matrix[i, j] = values.index("no")
+    balance = [1 / len(values)] * len(values)
+    np.savez(file, matrix=matrix, classes=len(values), balance=balance)
+
+
+def snorkel_answers(
+    python: str, votes: pa.Table, kinds: dict[str, tuple]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(answer, confidence) of Snorkel's model per kind; kinds: (items, values, binary)."""
+    out = {}
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        balance = [1 / len(values)] * len(values)
-        np.savez(work / "0.votes.npz", matrix=matrix, classes=len(values), balance=balance)
+        for number, (kind, what) in enumerate(kinds.items()):
+            mine = votes.filter(pc.equal(votes["task"], kind.split("/")[0]))
+            write_matrix(work / f"{number}.votes.npz", mine, *what)
         ask("snorkel", python, work, 0)
-        return np.asarray(np.load(work / "0.snorkel.npy"))
+        for number, kind in enumerate(kinds):
+            found = np.load(work / f"{number}.snorkel.npy")
+            out[kind] = found.argmax(1), found.max(1)
+    return out
+
+
+def values_of(items: dict[tuple, dict], binary: bool) -> list[str]:
+    """All answers that are true or voted for, but "?"."""
+    said = {v for item in items.values() for v in (item["truth"], *item["said"].values())}
+    return sorted((said - {"?"}) | ({"no", "yes"} if binary else set()))
 
 
 def main() -> None:
@@ -110,19 +129,19 @@ def main() -> None:
         votes = votes.filter(pc.not_equal(votes["slot"], "background"))
         models = fit_all(count_patterns(votes, GOLD.empty_table()))
         ours, written = label(votes, models, 0.0), label(votes, models, _LEAST)
-        for kind, items in sorted(items_of(votes, known).items()):
-            binary = kind in _BINARY
-            said = {v for item in items.values() for v in (item["truth"], *item["said"].values())}
-            values = sorted((said - {"?"}) | ({"no", "yes"} if binary else set()))
+        kinds = {
+            kind: (items, values_of(items, kind in _BINARY), kind in _BINARY)
+            for kind, items in sorted(items_of(votes, known).items())
+        }
+        theirs = snorkel_answers(args.snorkel, votes, kinds) if args.snorkel else {}
+        for kind, (items, values, binary) in kinds.items():
             truth = np.array([values.index(item["truth"]) for item in items.values()])
             sides = {
                 "ours": answers_of(ours, items, values, binary),
                 "majority": answers_of(combine(votes, 0.0), items, values, binary),
             }
-            if args.snorkel:
-                mine = votes.filter(pc.equal(votes["task"], kind.split("/")[0]))
-                found = snorkel_scores(args.snorkel, mine, items, values, binary)
-                sides["snorkel"] = found.argmax(1), found.max(1)
+            if theirs:
+                sides["snorkel"] = theirs[kind]
             for side, (answer, sure) in sides.items():
                 scores.setdefault((kind, side), []).append(score(answer, sure, truth))
             answer, sure = answers_of(written, items, values, False)
