@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+_SAME = 5e-4  # accuracies that differ by less are the same: one seed of a million votes
 SIDES = ("ours", "majority", "snorkel", "snorkel, told")
 
 
@@ -154,7 +155,7 @@ def table(scores: Path) -> None:
 
 
 def speed(snorkel_python: str, rows: int, rounds: int) -> None:
-    """CPU seconds at `rows` x 10, once the accuracies are found to be no worse."""
+    """CPU seconds at `rows` x 10, once our accuracy is found to be no worse (`_SAME`)."""
     from benchmarks.weak.generated_votes import Regime, accuracy
 
     coins = tuple(np.linspace(0.6, 0.9, 10).tolist())
@@ -174,7 +175,7 @@ def speed(snorkel_python: str, rows: int, rounds: int) -> None:
                     spent = ask(name, python_of(name, snorkel_python), work, number)
                     seconds[name].append(spent["0"])
                     right[name] = accuracy(np.load(work / f"0.{name}.npy")[voted], truth[voted])
-        if right["ours"] < right["snorkel"]:
+        if right["ours"] < right["snorkel"] - _SAME:
             raise SystemExit(f"ours is less accurate: {right}")
         middle = {name: statistics.median(s) for name, s in seconds.items()}
         ratio = middle["snorkel"] / middle["ours"]

@@ -95,15 +95,15 @@ def from_matrix(
 ) -> Patterns:
     """Patterns of a label matrix [n, m] with classes from 0, -1 to abstain (Snorkel's layout).
 
-    gold: [n], -1 where unknown. Of more than 65,536 distinct patterns the most frequent are kept.
+    gold: [n], -1 where unknown. Where there are more than 65,536 distinct patterns, those of
+    as many rows, evenly spaced, are taken.
     """
     if gold is not None:
         matrix = np.column_stack([matrix, gold])
     rows, place = _distinct(matrix, classes)
-    count = np.bincount(place, minlength=len(rows)).astype(np.float64)
     if len(rows) > _MOST_PATTERNS:
-        first = np.argsort(-count, kind="stable")[:_MOST_PATTERNS]
-        rows, count = rows[first], count[first]
+        rows, place = _distinct(matrix[:: -(-len(matrix) // _MOST_PATTERNS)], classes)
+    count = np.bincount(place, minlength=len(rows)).astype(np.float64)
     known = np.full(len(rows), -1) if gold is None else rows[:, -1].astype(np.int64)
     rows = rows if gold is None else rows[:, :-1]
     return Patterns(_one_hot(rows, classes), count, known)
