@@ -17,11 +17,15 @@ from mmcore.lake import Dataset, DatasetWriter, Lake, Part
 from mmcore.weak.annotations import parse_annotations
 from mmcore.weak.captions import CAPTION_ROLES
 from mmcore.weak.champion import NEIGHBOURS, SOURCE, Champion, alignment
+from mmcore.weak.dependencies import without_copies
 from mmcore.weak.draws import image_hashes
 from mmcore.weak.evidence import Evidence
 from mmcore.weak.feelings import find_conflicts, find_cues, silent
 from mmcore.weak.function_statistics import count_right, count_votes
 from mmcore.weak.functions import WITHOUT_CHAMPION, Name, vote_all
+from mmcore.weak.label_model_fit import SpaceModel, fit_all, model_table
+from mmcore.weak.label_model_fit import label as label_votes
+from mmcore.weak.label_model_patterns import count_patterns, gold_feelings, merge_counts
 from mmcore.weak.negatives import Mentions
 from mmcore.weak.pairs import (
     Given,
@@ -41,7 +45,7 @@ from mmcore.weak.stage_retract import retracted
 from mmcore.weak.tags import managed, with_parents, with_synonyms
 from mmcore.weak.user_functions import UserFunction, find_functions
 from mmcore.weak.vocabulary import Counts, Vocabulary, count, mentions, merge
-from mmcore.weak.votes import VOTES, combine
+from mmcore.weak.votes import VOTES
 
 _ALL_NAMES = (*WITHOUT_CHAMPION, SOURCE, NEIGHBOURS, "annotation")
 
@@ -52,7 +56,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_share: float = Field(
-        0.6, gt=0.5, le=1, description="Share of the votes an answer needs; else no label is given."
+        0.6, gt=0.5, le=1, description="Probability an answer needs; else no label is given."
     )
     min_confidence: float = Field(0.3, ge=0, le=1, description="Least confidence of a label.")
     max_questions: int = Field(24, ge=0, description="Most questions per image and language.")
@@ -84,6 +88,7 @@ class _Labelers:
     user: tuple[UserFunction, ...]
     champion: Champion | None
     in_train: InTrain | None
+    bad: Retracted
 
     @property
     def page_language(self) -> bool:
@@ -107,8 +112,9 @@ def run(
 ) -> Dataset:
     """Write `pairs@day`; part i holds the kept images of part i of `deduplicated@day`.
 
-    Two passes: the first counts words over the day and its recent history, the second labels. What
-    pages said is `page_labels@day` where a model then adds to it, else it is `pairs@day`.
+    Three passes: the first counts words over the day and its recent history, the second counts
+    patterns of votes, on which the label model is fitted, the third labels. What pages said is
+    `page_labels@day` where a model then adds to it, else it is `pairs@day`.
     champion: asked where `functions` names it, or those that need it. labeler: the model that may
     add to the labels of pages (`bootstrap`). UserError for a function of the user's that cannot be
     found, fails, or returns no votes.
@@ -137,7 +143,7 @@ def _page_labels(
     user = find_functions(config.user_functions, _ALL_NAMES)
     trusted = champion is not None and not bad.has(champion.version)
     champion = champion if asked and trusted else None
-    labelers = _Labelers(tuple(config.functions), user, champion, in_train)
+    labelers = _Labelers(tuple(config.functions), user, champion, in_train, bad)
     today = read_day(lake, day, images=labelers.champion is not None)
     days = [*earlier_days(lake, day, config.history_days), today]
     parents = [dataset for one in reversed(days) for dataset in one.parents]
@@ -151,18 +157,22 @@ def _page_labels(
     counting = partial(_count, seed=seed, labelers=labelers)
     counts = map_parts(counting, [*earlier, *tasks], description="vocabulary", unit="images")
     vocabulary = merge(counts)
+    polling = partial(_poll, config=config, labelers=labelers, vocabulary=vocabulary)
+    polls = map_parts(polling, tasks, description="votes", unit="images")
+    models = fit_all(merge_counts(polls))
     writer = lake.writer(name, day)
     label = partial(
         _label,
         config=config,
         seed=seed,
         labelers=labelers,
-        bad=bad,
         vocabulary=vocabulary,
+        models=models,
         writer=writer,
     )
     results = map_parts(label, tasks, description="pairs", unit="images")
     metadata = summarise_day([r.findings for r in results], vocabulary)
+    metadata["label_model"] = model_table(models)
     return writer.commit([r.part for r in results], parents, settings, metadata)
 
 
@@ -181,24 +191,47 @@ def _count(task: Task, seed: int, labelers: _Labelers) -> Counts:
     return count(evidence, pa.concat_tables([VOTES.empty_table(), *votes]), hashes)
 
 
+def _poll(task: Task, config: Config, labelers: _Labelers, vocabulary: Vocabulary) -> pa.Table:
+    """How often each pattern of votes occurs in a part."""
+    rows, evidence, votes = _votes(task, labelers, vocabulary)
+    given = Given.flatten(parse_annotations(rows["annotation"].to_pylist()))
+    ballot = _ballot(votes, evidence, vocabulary, config)
+    return count_patterns(ballot, gold_feelings(given.sentiment))
+
+
+def _votes(
+    task: Task, labelers: _Labelers, vocabulary: Vocabulary
+) -> tuple[pa.Table, Evidence, pa.Table]:
+    """The kept rows of a task, the evidence about them, and all votes."""
+    rows, evidence = read_evidence(task, labelers.page_language)
+    if labelers.champion is not None:
+        evidence = replace(evidence, seen=_seen(task, rows, labelers, labelers.champion))
+    votes = vote_all(evidence, vocabulary, labelers.names, labelers.user)
+    return rows, evidence, labelers.bad.of_all_tasks(votes)
+
+
+def _ballot(
+    votes: pa.Table, evidence: Evidence, vocabulary: Vocabulary, config: Config
+) -> pa.Table:
+    """The votes that count: for managed tags, and none that only repeats another text."""
+    others = votes.filter(pc.not_equal(votes["task"], "tag"))
+    ballot = pa.concat_tables([others, _tag_votes(votes, vocabulary, config)])
+    return without_copies(ballot, evidence.texts)
+
+
 def _label(
     task: Task,
     config: Config,
     seed: int,
     labelers: _Labelers,
-    bad: Retracted,
     vocabulary: Vocabulary,
+    models: dict[str, SpaceModel],
     writer: DatasetWriter,
 ) -> _Written:
-    rows, evidence = read_evidence(task, labelers.page_language)
-    if labelers.champion is not None:
-        evidence = replace(evidence, seen=_seen(task, rows, labelers, labelers.champion))
+    rows, evidence, votes = _votes(task, labelers, vocabulary)
     notes = parse_annotations(rows["annotation"].to_pylist())
     given = Given.flatten(notes)
-    votes = bad.of_all_tasks(vote_all(evidence, vocabulary, labelers.names, labelers.user))
-    tagged = _tag_votes(votes, vocabulary, config)
-    others = votes.filter(pc.not_equal(votes["task"], "tag"))
-    labels = combine(pa.concat_tables([others, tagged]), config.min_share)
+    labels = label_votes(_ballot(votes, evidence, vocabulary, config), models, config.min_share)
     labels = labels.filter(pc.greater_equal(labels["confidence"], config.min_confidence))
     labels = _signed(labels, labelers.champion)
     facts, tags, feelings = (_of(labels, task) for task in ("fact", "tag", "sentiment"))
@@ -210,8 +243,8 @@ def _label(
     cues = find_cues(votes)
     table = assemble(
         rows,
-        bad.without("caption", _captions(evidence, given, labelers)),
-        bad.without("qa", all_questions(qa, given)),
+        labelers.bad.without("caption", _captions(evidence, given, labelers)),
+        labelers.bad.without("qa", all_questions(qa, given)),
         all_tags(_with_parents(tags, vocabulary, config), given, config.min_confidence),
         all_feelings(feelings, given),
         cues,
