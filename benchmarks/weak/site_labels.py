@@ -11,6 +11,8 @@ where a function speaks of the image and not of this.
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import statistics
 import tempfile
 from pathlib import Path
@@ -23,8 +25,13 @@ import pyarrow.compute as pc
 from benchmarks.weak.label_model import ask
 from benchmarks.weak.site_votes import site_votes, true_answer
 from mmcore.samplesite import SiteConfig
+from mmcore.samplesite.scenes import COLOURS, SHAPES
+from mmcore.weak.captions import CAPTION_ROLES
+from mmcore.weak.evidence import Evidence
+from mmcore.weak.label_model_captions import caption_beliefs
 from mmcore.weak.label_model_fit import fit_all, label
 from mmcore.weak.label_model_patterns import GOLD, count_patterns
+from mmcore.weak.pairs import Given, choose_captions
 from mmcore.weak.votes import combine
 
 _LEAST = 0.6  # the stage's min_share
@@ -125,7 +132,7 @@ def main() -> None:
     args = parser.parse_args()
     scores: dict[tuple[str, str], list[tuple[float, ...]]] = {}
     for seed in args.seeds:
-        votes, _, known = site_votes(SiteConfig(seed=seed, images=args.images))
+        votes, evidence, known = site_votes(SiteConfig(seed=seed, images=args.images))
         votes = votes.filter(pc.not_equal(votes["slot"], "background"))
         models = fit_all(count_patterns(votes, GOLD.empty_table()))
         ours, written = label(votes, models, 0.0), label(votes, models, _LEAST)
@@ -148,7 +155,48 @@ def main() -> None:
             kept = answer >= 0
             pair = score(answer[kept], sure[kept], truth[kept])
             scores.setdefault((kind, "written"), []).append((kept.mean(), *pair, len(items)))
+        captions = caption_scores(votes, evidence, known, models)
+        for side, pair in captions.items():
+            scores.setdefault(("caption", side), []).append(pair)
     report(scores)
+
+
+def caption_scores(
+    votes: pa.Table, evidence: Evidence, known: list[dict[str, Any]], models: dict[str, Any]
+) -> dict[str, tuple[float, ...]]:
+    """Of the captions chosen with the label model, and by role, agreement and length alone.
+
+    English ones, which are right if they name no shape and no colour that the picture lacks.
+    """
+    found: dict[str, tuple[float, ...]] = {}
+    given = Given.flatten([])
+    belief = caption_beliefs(votes, evidence, models)
+    for side, heard in (("ours", belief), ("majority", None)):
+        chosen = choose_captions(evidence, given, CAPTION_ROLES, None, heard)
+        image = chosen["image"].to_numpy()
+        first = chosen.filter(pa.array(np.diff(image, prepend=-1) != 0))
+        first = first.filter(pc.equal(first["lang"], "en"))
+        right = np.array(
+            [
+                fits(row["text"], json.loads(known[row["image"]]["shows"]))
+                for row in first.to_pylist()
+            ]
+        )
+        sure = first["confidence"].to_numpy()
+        found[side] = score(np.ones(len(right)), sure, right.astype(int))
+        if side == "ours":
+            found["written"] = (1.0, *found[side], len(right))
+    return found
+
+
+def fits(caption: str, scene: dict[str, Any]) -> bool:
+    """Whether a caption names no shape and no colour that the picture lacks."""
+    words = set(re.findall(r"[a-z]+", caption.lower()))
+    things = [t for t in (scene["main"], scene["companion"]) if t]
+    shapes = {t["shape"] for t in things}
+    colours = {t["colour"] for t in things} | {scene["background"]}
+    named = {s for s in SHAPES if words & {s, f"{s}s", f"{s}es"}}
+    return named <= shapes and (words & set(COLOURS)) <= colours
 
 
 def report(scores: dict[tuple[str, str], list[tuple[float, ...]]]) -> None:
@@ -161,6 +209,9 @@ def report(scores: dict[tuple[str, str], list[tuple[float, ...]]]) -> None:
     for kind in dict.fromkeys(k[0] for k in scores):
         cells = []
         for side in sides:
+            if (kind, side) not in scores:
+                cells.append("")
+                continue
             right, error = (statistics.mean(c) for c in zip(*scores[kind, side], strict=True))
             cells.append(f"{right:.4f} ({error:.3f})")
         each = zip(*scores[kind, "written"], strict=True)

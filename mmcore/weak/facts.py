@@ -11,6 +11,7 @@ from mmcore.weak.lexicon import lexicon
 from mmcore.weak.phrases import is_person
 from mmcore.weak.votes import UNCLEAR, VOTES, make_votes
 
+MOST_WEIGHT = 0.95
 FACTS = ("colour", "count", "size", "texture", "mood", "position")
 
 
@@ -31,7 +32,7 @@ def fact_votes(
     phrases, text = phrases.filter(pa.array(keep)), text[keep]
     base = {
         "image": image[text],
-        "weight": np.minimum(weight[text], 0.95),
+        "weight": np.minimum(weight[text], MOST_WEIGHT),
         "source": source[text],
         "lang": _objects(phrases["lang"]),
     }

@@ -27,6 +27,7 @@ from mmcore.weak.label_model_patterns import (
 from mmcore.weak.label_model_topics import TOPIC, believe, presence, topic_votes
 from mmcore.weak.votes import LABELS, UNCLEAR
 
+_BELIEVED = pa.schema([("image", pa.int64()), ("value", pa.string()), ("believed", pa.float64())])
 _HIGHEST = 0.99
 _ALONE = 0.75  # a function that names nothing that others could name
 
@@ -145,20 +146,25 @@ def _present(votes: pa.Table, spaces: list[Items], models: dict[str, SpaceModel]
         if items.space.name != TOPIC:
             continue
         model = models[TOPIC]
-        belief = _belief(items, model)
-        voted = items.voted
-        image = items.items["image"].take(voted["item"])
-        keyed = pa.table(
-            {
-                "image": image,
-                "value": voted["value"],
-                "believed": belief[voted["item"].to_numpy(), voted["code"].to_numpy()],
-            }
-        )
+        keyed = _believed(items, model)
         topics = topics.join(keyed, ["image", "value"], join_type="inner")
         believed = topics["believed"].to_numpy()
         alone |= {str(row["function"]): float(row["accuracy"]) for row in model.table}
     return believe(named, topics, believed, alone)
+
+
+def topic_beliefs(votes: pa.Table, models: dict[str, SpaceModel]) -> pa.Table:
+    """`image`, `value` (a group of `topic_votes`) and `believed`, how likely it is right."""
+    spaces = read_items(votes, GOLD.empty_table())
+    found = [_believed(i, models[TOPIC]) for i in spaces if i.space.name == TOPIC]
+    return pa.concat_tables([_BELIEVED.empty_table(), *found])
+
+
+def _believed(items: Items, model: SpaceModel) -> pa.Table:
+    belief, voted = _belief(items, model), items.voted
+    image = items.items["image"].take(voted["item"])
+    sure = belief[voted["item"].to_numpy(), voted["code"].to_numpy()]
+    return pa.table([image, voted["value"], pa.array(sure)], names=_BELIEVED.names).cast(_BELIEVED)
 
 
 def _of_present_things(labels: pa.Table, present: pa.Table) -> pa.Table:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmcore.weak.facts import is_uncountable
-from mmcore.weak.votes import VOTES, make_votes
+from mmcore.weak.votes import make_votes
 
 TOPIC = "topic"
 _EXISTS = "exists|"
@@ -32,19 +32,7 @@ def topic_votes(votes: pa.Table) -> pa.Table:
     Two functions are in one group if they name a thing in common. Water and background are in many
     pictures and do not count; of tags only those do that are things.
     """
-    things = _things(votes)
-    if things.num_rows == 0:
-        return VOTES.empty_table()
-    said, name = _codes(things, "image", "source", "weight"), _codes(things, "image", "thing")
-    group = np.arange(said.max() + 1)
-    for _ in range(_STEPS):
-        least = np.full(name.max() + 1, len(group))
-        np.minimum.at(least, name, group[said])
-        before = group.copy()
-        np.minimum.at(group, said, least[name])
-        if (group == before).all():
-            break
-    rows = things.select(["image", "source", "weight"]).append_column("group", [group[said]])
+    rows = topic_groups(votes)
     once = rows.group_by(["image", "source", "group"], use_threads=False).aggregate(
         [("weight", "max")]
     )
@@ -58,6 +46,29 @@ def topic_votes(votes: pa.Table) -> pa.Table:
         np.array(once["source"].to_pylist(), object),
         np.full(number, "", object),
     )
+
+
+def topic_groups(votes: pa.Table) -> pa.Table:
+    """The group of each text that names things: `image`, `source`, `weight`, `group` (int64).
+
+    A text is known by its image, function and weight, which is all that votes keep of it.
+    """
+    things = _things(votes)
+    if things.num_rows == 0:
+        return things.select(["image", "source", "weight"]).append_column(
+            "group", pa.array([], pa.int64())
+        )
+    said, name = _codes(things, "image", "source", "weight"), _codes(things, "image", "thing")
+    group = np.arange(said.max() + 1)
+    for _ in range(_STEPS):
+        least = np.full(name.max() + 1, len(group))
+        np.minimum.at(least, name, group[said])
+        before = group.copy()
+        np.minimum.at(group, said, least[name])
+        if (group == before).all():
+            break
+    rows = things.select(["image", "source", "weight"]).append_column("group", [group[said]])
+    return rows.group_by(["image", "source", "weight", "group"], use_threads=False).aggregate([])
 
 
 def _things(votes: pa.Table) -> pa.Table:

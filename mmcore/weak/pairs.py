@@ -55,6 +55,7 @@ PAIRS = pa.schema(
     ]
 )
 _MAX_CAPTIONS = 16
+_SUREST = 0.99
 _BLIND = 0.5  # how much of a caption's trust stays where a model finds that it does not fit
 
 Align = Callable[[NDArray[np.int64], pa.Array], NDArray[np.float64]]
@@ -98,12 +99,15 @@ def choose_captions(
     given: Given,
     roles: Sequence[str] = CAPTION_ROLES,
     align: Align | None = None,
+    belief: NDArray[np.float64] | None = None,
 ) -> pa.Table:
     """Candidates best first: `image` and the fields of `CAPTION`, sorted by image.
 
     Where captions are annotated they come first, at confidence 1; they are recognised among the
     cleaned texts, so that masked personal data stays masked. roles: whose texts may be captions.
-    align: how well a model finds that texts fit their images.
+    align: how well a model finds that texts fit their images. belief: probability that each of
+    `evidence.texts` speaks of its picture, NaN where nothing says so; it is the confidence, and
+    decides with role, length and rarity which is first.
     """
     texts = evidence.texts
     wanted = pc.is_in(texts["role"], pa.array(CAPTION_ROLES)).to_numpy(zero_copy_only=False)
@@ -113,12 +117,18 @@ def choose_captions(
     keep = annotated | np.isin(evidence.role[rows], list(roles))
     rows, text, annotated = rows[keep], text.filter(pa.array(keep)), annotated[keep]
     image, trust = evidence.image[rows], evidence.weight[rows]
+    sure = trust
+    if belief is not None:
+        heard = belief[rows]
+        sure = np.where(np.isnan(heard), trust, np.round(np.minimum(heard, _SUREST), 4))
+        trust = np.where(np.isnan(heard), trust, trust * heard)
     if align is not None:
-        trust = np.round(trust * (_BLIND + (1 - _BLIND) * align(image, text)), 4)
-    confidence = np.where(annotated, 1.0, trust)
+        fit = _BLIND + (1 - _BLIND) * align(image, text)
+        trust, sure = trust * fit, np.round(sure * fit, 4)
+    confidence = np.where(annotated, 1.0, sure)
     length = np.diff(evidence.words.starts)[rows]
     score = caption_score(
-        confidence,
+        np.where(annotated, 1.0, trust),
         length,
         texts["specificity"].to_numpy()[rows],
         texts["count"].to_numpy()[rows],

@@ -23,6 +23,7 @@ from mmcore.weak.evidence import Evidence
 from mmcore.weak.feelings import find_conflicts, find_cues, silent
 from mmcore.weak.function_statistics import count_right, count_votes
 from mmcore.weak.functions import WITHOUT_CHAMPION, Name, vote_all
+from mmcore.weak.label_model_captions import caption_beliefs
 from mmcore.weak.label_model_fit import SpaceModel, fit_all, model_table
 from mmcore.weak.label_model_fit import label as label_votes
 from mmcore.weak.label_model_patterns import count_patterns, gold_feelings, merge_counts
@@ -231,7 +232,9 @@ def _label(
     rows, evidence, votes = _votes(task, labelers, vocabulary)
     notes = parse_annotations(rows["annotation"].to_pylist())
     given = Given.flatten(notes)
-    labels = label_votes(_ballot(votes, evidence, vocabulary, config), models, config.min_share)
+    ballot = _ballot(votes, evidence, vocabulary, config)
+    labels = label_votes(ballot, models, config.min_share)
+    belief = caption_beliefs(ballot, evidence, models)
     labels = labels.filter(pc.greater_equal(labels["confidence"], config.min_confidence))
     labels = _signed(labels, labelers.champion)
     facts, tags, feelings = (_of(labels, task) for task in ("fact", "tag", "sentiment"))
@@ -243,7 +246,7 @@ def _label(
     cues = find_cues(votes)
     table = assemble(
         rows,
-        labelers.bad.without("caption", _captions(evidence, given, labelers)),
+        labelers.bad.without("caption", _captions(evidence, given, labelers, belief)),
         labelers.bad.without("qa", all_questions(qa, given)),
         all_tags(_with_parents(tags, vocabulary, config), given, config.min_confidence),
         all_feelings(feelings, given),
@@ -294,14 +297,16 @@ def _with_parents(tags: pa.Table, vocabulary: Vocabulary, config: Config) -> pa.
     return with_parents(tags, parents, counts, vocabulary.images, config.max_tag_share)
 
 
-def _captions(evidence: Evidence, given: Given, labelers: _Labelers) -> pa.Table:
+def _captions(
+    evidence: Evidence, given: Given, labelers: _Labelers, belief: NDArray[np.float64]
+) -> pa.Table:
     """Candidates of the roles that are switched on, weighed by the champion where it is asked."""
     roles = [role for role in CAPTION_ROLES if role in labelers.names]
     champion, seen = labelers.champion, evidence.seen
     if champion is None or seen is None or SOURCE not in labelers.names:
-        return choose_captions(evidence, given, roles)
+        return choose_captions(evidence, given, roles, None, belief)
 
     def align(image: NDArray[np.int64], texts: pa.Array) -> NDArray[np.float64]:
         return alignment(seen, image, champion.read(texts.to_pylist()))
 
-    return choose_captions(evidence, given, roles, align)
+    return choose_captions(evidence, given, roles, align, belief)
