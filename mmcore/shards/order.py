@@ -15,6 +15,8 @@ samples it would have seen.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -126,6 +128,15 @@ class SampleOrder:
             np.concatenate([part.samples for part in parts]),
             np.concatenate([part.repeats for part in parts]),
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything the order depends on: cursors of equal orders mean the same."""
+        digest = hashlib.sha256(json.dumps([self.seed, self.window]).encode())
+        digest.update(self._starts.astype("<i8").tobytes())
+        if self.visits is not None:
+            digest.update(self.visits.tobytes())
+        return digest.hexdigest()
 
     def place(self, cursor: int) -> tuple[int, int]:
         """The (epoch, place within the epoch) at which a cursor stands."""

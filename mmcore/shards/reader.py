@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -68,7 +68,7 @@ def read_shares(
     world: int = 1,
     threads: int = 1,
     depth: int = 4,
-) -> Iterator[Share[T]]:
+) -> Generator[Share[T], None, None]:
     """The endless shares of rank `rank` of `world` from `cursor` on, in order.
 
     work: visits -> what is wanted of them; runs in `threads` threads (0: in the caller's) and at
@@ -84,7 +84,7 @@ def read_shares(
 
 def ahead(
     work: Callable[[Item], T], items: Iterable[Item], threads: int, depth: int
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """`map(work, items)` in `threads` threads (0: in the caller's), at most `depth` results ahead.
 
     Results come in the order of the items; an error is raised where its result would have come.

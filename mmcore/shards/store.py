@@ -11,7 +11,7 @@ import bisect
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -164,10 +164,11 @@ class SampleStore:
 class Skipped:
     """The samples that could not be read: counted, and each reported when it is first met."""
 
-    def __init__(self, report: OnProblem) -> None:
+    def __init__(self, report: OnProblem, known: Mapping[int, Problem] | None = None) -> None:
+        """known: samples that have been reported already."""
         self._report = report
         self._lock = threading.Lock()
-        self.found: dict[int, Problem] = {}
+        self.found: dict[int, Problem] = dict(known or {})
 
     def add(self, number: int, problem: Problem) -> None:
         """Sample `number` has been left out because of `problem`."""
