@@ -81,7 +81,8 @@ class ShardCache:
         copies take all the room, or where the bytes differ."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / sha256
-        with _exclusive(path.with_name(sha256 + _SUFFIX)) as file:
+        partial = path.with_name(sha256 + _SUFFIX)
+        with _exclusive(partial) as file:
             if file is None or path.exists():
                 return False
             file.truncate(size)
@@ -96,7 +97,7 @@ class ShardCache:
                 _log.warning("shard %s did not arrive as it was written", sha256)
                 return False
             file.flush()
-            os.replace(file.name, path)
+            os.replace(partial, path)
             return True
 
     def _work(self) -> None:
@@ -137,7 +138,7 @@ def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 @contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[BinaryIO | None]:
     """The file, created and locked, or None where another process has it; gone afterwards."""
-    with open(path, "ab") as file:
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             mine = path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())

@@ -30,14 +30,15 @@ _OPEN_FILES = 256  # a window of the order spans 128 shards of the default size
 
 @dataclass(frozen=True, eq=False)
 class _Shard:
-    """A tar and where its samples lie: keys, offsets and sizes [n], hashes where asked for."""
+    """A tar and where its samples lie: UTF-8 keys, offsets and sizes [n], hashes uint8 [n, 32]
+    where asked for."""
 
     dataset: Dataset
     part: int
-    keys: pa.Array
+    keys: NDArray[np.bytes_]
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    hashes: pa.Array | None
+    hashes: NDArray[np.uint8] | None
 
     @property
     def where(self) -> str:
@@ -92,17 +93,20 @@ class SampleStore:
     @property
     def keys(self) -> list[str]:
         """Keys in sample order."""
-        return [key for shard in self.shards for key in shard.keys.to_pylist()]
+        return [key.decode() for shard in self.shards for key in shard.keys.tolist()]
 
     def raw(self, number: int) -> RawSample:
         """Sample `number` (0 <= number < len) as stored; `ShardError` where it cannot be read."""
         at, row = self._locate(number)
         shard = self.shards[at]
-        key, size = shard.keys[row].as_py(), int(shard.sizes[row])
+        key, size = shard.keys[row].decode(), int(shard.sizes[row])
         data = self._file(at, shard).read_at(size, int(shard.offsets[row]))
         if len(data) < size:
             fail(Problem(shard.where, "truncated", f"the shard ends inside sample {key}"))
-        if shard.hashes is not None and hashlib.sha256(data).digest() != shard.hashes[row].as_py():
+        if (
+            shard.hashes is not None
+            and hashlib.sha256(data).digest() != shard.hashes[row].tobytes()
+        ):
             fail(Problem(shard.where, "wrong_checksum", f"sample {key} is not as it was written"))
         return split_sample(data, key, shard.where)
 
@@ -201,8 +205,13 @@ def _shards(dataset: Dataset, split: str, verify: bool) -> Iterator[_Shard]:
         yield _Shard(
             dataset,
             i,
-            pa.array([entry.key for entry in entries], pa.string()),
+            # not Arrow arrays: making one of Python objects imports pandas, a third of a second
+            np.array([entry.key.encode() for entry in entries], np.bytes_),
             np.array([entry.offset for entry in entries], np.int64),
             np.array([entry.size for entry in entries], np.int64),
-            pa.array([bytes.fromhex(entry.sha256) for entry in entries]) if verify else None,
+            _digests([entry.sha256 for entry in entries]) if verify else None,
         )
+
+
+def _digests(hexadecimal: list[str]) -> NDArray[np.uint8]:
+    return np.frombuffer(bytes.fromhex("".join(hexadecimal)), np.uint8).reshape(-1, 32)

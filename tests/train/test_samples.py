@@ -39,7 +39,7 @@ def samples_of(shards: Dataset, problems: list[Problem], **changes: object) -> S
 
 
 def damage(shards: Dataset, labels: bool = False) -> None:
-    """Spoil the picture of the first sample of the train shard and, if asked, the labels of the last."""
+    """Spoil the picture of the first train sample and, if asked, the labels of the last."""
     path = Path(next(p for p in shards.paths() if p.endswith("train-000000.tar")))
     data = path.read_bytes()
     data = data.replace(b"\x89PNG", b"xxxx", 1)
