@@ -37,6 +37,7 @@ from mmcore.shards.writer import Sample, pack_shard, sample_key
 ROOT = Path(__file__).parents[2]
 DAY = "2026-01-01"
 PER_SHARD = 512
+_PATIENCE = 240  # seconds for one run
 VENVS = {
     "webdataset": "webdataset",
     "litdata": "litdata",
@@ -109,7 +110,10 @@ def execute(reader: str, peers: Path, folder: Path, *rest: str) -> dict[str, Any
     peak = [0.0]
     watcher = threading.Thread(target=_watch, args=(psutil.Process(process.pid), peak), daemon=True)
     watcher.start()
-    out, err = process.communicate()
+    try:
+        out, err = process.communicate(timeout=_PATIENCE)
+    finally:
+        process.kill()
     watcher.join()
     if process.returncode:
         raise RuntimeError(f"{reader} {rest} failed:\n{err[-3000:]}")

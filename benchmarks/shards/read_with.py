@@ -146,7 +146,9 @@ def read_litdata(folder: Path, mode: str, workers: int, epochs: int) -> Iterator
 
     class Prepared(StreamingDataset):  # type: ignore[misc]
         def __getitem__(self, index: Any) -> Any:
-            return prepare(super().__getitem__(index))
+            # bytes come as memoryviews, which cannot leave a worker
+            item = super().__getitem__(index).items()
+            return prepare({k: bytes(v) if isinstance(v, memoryview) else v for k, v in item})
 
     dataset = Prepared(str(folder / "litdata"), shuffle=True, seed=SEED)
     loader = StreamingDataLoader(dataset, batch_size=BATCH, num_workers=workers, collate_fn=collate)
