@@ -37,7 +37,7 @@ from mmcore.shards.writer import Sample, pack_shard, sample_key
 ROOT = Path(__file__).parents[2]
 DAY = "2026-01-01"
 PER_SHARD = 512
-_PATIENCE = 240  # seconds for one run
+_PATIENCE = 600  # seconds for one run
 VENVS = {
     "webdataset": "webdataset",
     "litdata": "litdata",

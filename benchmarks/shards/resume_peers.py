@@ -59,11 +59,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--peers", type=Path, default=Path("peers"))
+    parser.add_argument("--only", nargs="+", default=["litdata", "mosaicml"])
     options = parser.parse_args()
     lake = Lake(str(options.folder / "lake"))
     keys = set(SampleStore.open(lake.up_to("shards", DAY), "train").keys)
     print("| reader | ranks | lost | repeated |\n|---|---|---|---|")
-    for peer in ("litdata", "mosaicml"):
+    for peer in options.only:
         for before, after in WORLDS:
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place)
