@@ -6,9 +6,10 @@ batch, sum the gradients, refuse the step if they are not finite, else clip, ste
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,18 +18,21 @@ from torch import Tensor
 
 from mmcore.errors import MmcoreError, UserError
 from mmcore.models.fusion_model import FusionModel
-from mmcore.train.batches import Batch, Pixels, make_batch
+from mmcore.shards.order import rank_share
+from mmcore.shards.reader import ahead
+from mmcore.train.batches import Batch, make_batch
 from mmcore.train.checkpoint import RunState
-from mmcore.train.data import LabelTable
 from mmcore.train.losses import TASKS, Modes, TaskLosses, guess_losses
 from mmcore.train.optimizer import Ema, Optimizers
 from mmcore.train.precision import use_bfloat16
 from mmcore.train.ranks import Ranks
+from mmcore.train.samples import Samples
 from mmcore.train.schedule import learning_rate_factor
 from mmcore.train.settings import LoopSettings
 from mmcore.train.validation import Validation
 
 MAX_REFUSED_IN_A_ROW = 50
+_BATCHES_AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,7 @@ class Trainer:
     def __init__(
         self,
         model: FusionModel,
-        table: LabelTable,
-        pixels: Pixels,
+        samples: Samples,
         settings: LoopSettings,
         seed: int,
         ranks: Ranks | None = None,
@@ -54,8 +57,8 @@ class Trainer:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ranks = ranks or Ranks()
-        _check_batch(settings, self.ranks, len(table))
-        self.model, self.table, self.pixels = model, table, pixels
+        _check_batch(settings, self.ranks, len(samples))
+        self.model, self.samples = model, samples
         self.settings, self.seed, self.clock = settings, seed, clock
         self.validation = validation
         self.device = model.token_embedding.weight.device
@@ -65,6 +68,9 @@ class Trainer:
         self.bfloat16 = use_bfloat16(settings.amp, self.device)
         self.optimizers = Optimizers(model, settings, self.ranks, self.bfloat16)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._guesses = guess_losses(
+            model.config, settings.batch_size, torch.from_numpy(samples.tag_rates())
+        )
         self._factors = self._loss_factors()
         self._tally = torch.zeros(2, len(TASKS), dtype=torch.float64)  # loss sums, weights
         self._refused_in_a_row = 0
@@ -79,10 +85,12 @@ class Trainer:
         logged, saved = state.seconds, state.seconds
         logged_cursor, looked = state.cursor, len(state.validations)
         self.model.train()
+        coming = self._coming_batches()
         while True:
-            batches = self._next_batches()
+            batches = [batch.to(self.device) for batch in next(coming)]
             progress, counts = self._agree(self.clock() - began, batches)
             if progress >= 1 or self._stop:
+                coming.close()
                 return state
             self._step(batches, counts, progress)
             if state.seconds - logged >= settings.log_seconds:
@@ -100,25 +108,24 @@ class Trainer:
         """Used share of the budget, in time or in visits, whichever is further."""
         used = seconds / (self.settings.budget_minutes * 60)
         if self.settings.max_epochs is not None:
-            visits = self.settings.max_epochs * len(self.table)
+            visits = self.settings.max_epochs * self.samples.order.epoch_length
             used = max(used, self.state.cursor / visits)
         return used
 
-    def _next_batches(self) -> list[Batch]:
-        """This rank's share of the next global batch, in ``accumulate`` parts."""
+    def _coming_batches(self) -> Generator[list[Batch], None, None]:
+        """This rank's shares of the global batches from the cursor on, read ahead of their use."""
+        cursors = itertools.count(self.state.cursor, self.settings.batch_size)
+        return ahead(self._batches_at, cursors, self.samples.threads, _BATCHES_AHEAD)
+
+    def _batches_at(self, cursor: int) -> list[Batch]:
+        """This rank's share of the global batch at a cursor, in ``accumulate`` parts."""
         settings, ranks = self.settings, self.ranks
         part = settings.batch_size // settings.accumulate
-        own = part // ranks.world
-        starts = [
-            self.state.cursor + part * number + own * ranks.rank
+        shares = [
+            rank_share(cursor + part * number, part, ranks.rank, ranks.world)
             for number in range(settings.accumulate)
         ]
-        return [
-            make_batch(
-                self.table, self.pixels, self.seed, start, start + own, settings.questions
-            ).to(self.device)
-            for start in starts
-        ]
+        return [make_batch(self.samples, self.seed, *share, settings.questions) for share in shares]
 
     def _agree(self, seconds: float, batches: list[Batch]) -> tuple[float, Tensor]:
         """One message a step: rank 0's clock and stop flag, everyone's label weights."""
@@ -168,9 +175,8 @@ class Trainer:
 
     def _log(self, hooks: Hooks, progress: float, rate: float) -> None:
         sums, counts = self._tally
-        guesses = self._guesses()
         losses = {
-            task: round(float(sums[i] / counts[i]) / guesses[task], 4)
+            task: round(float(sums[i] / counts[i]) / self._guesses[task], 4)
             for i, task in enumerate(TASKS)
             if counts[i] > 0 and getattr(self.settings.loss_weights, task) > 0
         }
@@ -207,13 +213,8 @@ class Trainer:
         self._stop = 0 < self.settings.patience <= state.stale
         hooks.log({"validation": record["scores"], "samples": state.cursor})
 
-    def _guesses(self) -> dict[str, float]:
-        known = self.table.tag_weights > 0
-        rates = (self.table.tags[known] > 0).mean(axis=0) if known.any() else self.table.tags[0] * 0
-        return guess_losses(self.model.config, self.settings.batch_size, torch.from_numpy(rates))
-
     def _loss_factors(self) -> Tensor:
-        guesses, weights = self._guesses(), self.settings.loss_weights
+        guesses, weights = self._guesses, self.settings.loss_weights
         return torch.tensor(
             [getattr(weights, task) / guesses[task] for task in TASKS], device=self.device
         )

@@ -91,7 +91,7 @@ class TaskLosses(nn.Module):
         tokens = (batch.captions[:, 1:] != PAD).sum(dim=1)
         counts = torch.stack(
             [
-                torch.tensor(float(len(batch.pixels))),
+                batch.image_weight.sum(),
                 batch.caption_weight.sum(),
                 2 * batch.caption_weight.sum(),
                 (tokens * batch.caption_weight).sum(),
@@ -111,7 +111,7 @@ class TaskLosses(nn.Module):
         zero = image.new_zeros(())
         on = self.weights
         sums = [
-            self._reconstruction(encodings) if on.reconstruction else zero,
+            self._reconstruction(batch, encodings) if on.reconstruction else zero,
             self._contrastive(batch, image, text, ranks) if on.contrastive else zero,
             self._matching(batch, encodings, image, text) if on.matching else zero,
             self._caption(batch, encodings.image) if on.caption else zero,
@@ -127,12 +127,13 @@ class TaskLosses(nn.Module):
             pixels, self.model.encode_image(pixels), self.model.encode_text(batch.captions)
         )
 
-    def _reconstruction(self, encodings: Encodings) -> Tensor:
+    def _reconstruction(self, batch: Batch, encodings: Encodings) -> Tensor:
         target = self.model.reconstruction_target(encodings.pixels)
         picture = self.model.reconstruction(encodings.image.pooled)
         # against the mean colour of the batch a guess has a loss of one
         spread = target.var(dim=(0, 2, 3), keepdim=True).mean().clamp_min(1e-3)
-        return F.mse_loss(picture, target) / spread * len(target)
+        errors = F.mse_loss(picture, target, reduction="none").mean(dim=(1, 2, 3))
+        return (errors * batch.image_weight).sum() / spread
 
     def _contrastive(self, batch: Batch, image: Tensor, text: Tensor, ranks: Ranks) -> Tensor:
         return contrastive_sum(
