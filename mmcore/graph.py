@@ -24,6 +24,12 @@ from mmcore.recipe import Recipe
 if TYPE_CHECKING:
     from mmcore.dedup.stage_semantic import Eyes
     from mmcore.models import Predictor
+    from mmcore.registry import ModelVersion
+    from mmcore.shards.stage_leakage import Leakage
+
+
+_SAME_MEANING = 0.95
+"""Cosine from which the leakage check reports two embeddings, unless `dedup.semantic` says."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,25 @@ def shards(job: Job) -> Dataset:
     return stage.run(job.lake, job.day, job.recipe.shards)
 
 
+def leakage(job: Job) -> Leakage:
+    """What of one split of the shards stands in another, up to the job's day."""
+    from mmcore.dedup.bands import near_pairs
+    from mmcore.dedup.verify import same_picture
+    from mmcore.shards.leakage import Likeness
+    from mmcore.shards.stage_leakage import Eyes, find_leaks
+
+    same = job.recipe.dedup
+
+    def verified(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        limits = same.max_mean_difference, same.max_local_difference
+        return same_picture(left, right, *limits)[0]
+
+    near = partial(near_pairs, max_hamming=same.max_hamming, bucket_cap=same.bucket_cap)
+    found = _champion_before(job)
+    eyes = Eyes(partial(_embed, found[1]), same.semantic or _SAME_MEANING) if found else None
+    return find_leaks(job.lake, job.day, Likeness(near, verified), eyes)
+
+
 def train(job: Job) -> Dataset:
     """Train a model from scratch or from the champion: `candidate`."""
     from mmcore.train import stage
@@ -216,18 +241,24 @@ def _start(job: Job) -> Path | None:
 
 def _eyes(job: Job) -> Eyes | None:
     """The image encoder of the champion of the days before, where the recipe wants it."""
-    from mmcore import registry
     from mmcore.cluster import say
     from mmcore.dedup.stage_semantic import Eyes
 
     if job.recipe.dedup.semantic is None:
         return None
-    found = registry.champion(job.recipe.registry, job.lake, job.recipe.name, before=job.day)
+    found = _champion_before(job)
     if found is None:
         say("dedup", f"meaning is not compared: there is no champion of a day before {job.day}")
         return None
     version, folder = found
     return Eyes(version.candidate, partial(_embed, folder))
+
+
+def _champion_before(job: Job) -> tuple[ModelVersion, Path] | None:
+    """The champion of the days before the job's, with a folder of its files."""
+    from mmcore import registry
+
+    return registry.champion(job.recipe.registry, job.lake, job.recipe.name, before=job.day)
 
 
 def _embed(folder: Path, images: list[bytes]) -> NDArray[np.float32]:

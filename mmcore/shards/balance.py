@@ -44,7 +44,8 @@ def count_values(labels: pa.Table, page_url: pa.Array, split: pa.Array) -> pa.Ta
         rows = np.flatnonzero(has_label(labels, name).to_numpy(zero_copy_only=False))
         values[name] = (rows, pa.array([""] * len(rows)))
     tables = [
-        _counted(name, column, split.take(pa.array(rows))) for name, (rows, column) in values.items()
+        _counted(name, column, split.take(pa.array(rows)))
+        for name, (rows, column) in values.items()
     ]
     return pa.concat_tables([COUNTS.empty_table(), *tables])
 
@@ -75,8 +76,8 @@ def balance(counts: pa.Table) -> dict[str, dict[str, Any]]:
     rows = counts.filter(pc.not_equal(counts["value"], "")).to_pylist()
     found: dict[str, dict[str, dict[str, int]]] = {}
     for row in rows:
-        value = found.setdefault(row["attribute"], {}).setdefault(row["value"], {})
-        value[row["split"]] = row["count"]
+        by_split = found.setdefault(row["attribute"], {}).setdefault(row["value"], {})
+        by_split[row["split"]] = row["count"]
     table = {}
     for attribute, values in found.items():
         common = sorted(values, key=lambda value: (-sum(values[value].values()), value))[:_SHOWN]
@@ -87,9 +88,7 @@ def balance(counts: pa.Table) -> dict[str, dict[str, Any]]:
 
 
 def _shares(counts: dict[str, int], sizes: dict[str, int]) -> dict[str, float]:
-    shares = {
-        split: round(counts.get(split, 0) / size, 4) for split, size in sizes.items() if size
-    }
+    shares = {split: round(counts.get(split, 0) / size, 4) for split, size in sizes.items() if size}
     return shares | {"gap": round(max(shares.values()) - min(shares.values()), 4)}
 
 

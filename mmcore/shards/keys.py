@@ -48,6 +48,8 @@ class KeyTable:
         # 64 bits may be equal by chance, or by design: the rest decides.
         here = np.flatnonzero(found >= 0)
         full = pc.equal(self._keys.take(pa.array(found[here])), wanted.take(pa.array(here)))
-        same = np.asarray(full.to_numpy(zero_copy_only=False) if isinstance(full, pa.Array) else full)
+        same = np.asarray(
+            full.to_numpy(zero_copy_only=False) if isinstance(full, pa.Array) else full
+        )
         found[here[~same.astype(bool)]] = -1
         return found.astype(np.int64)

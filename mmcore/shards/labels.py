@@ -19,14 +19,16 @@ LABELS = ("caption", "qa", "tags", "sentiment")
 """Columns of `pairs` that train a task."""
 
 
-def aligned(tables: Iterable[pa.Table], keys: KeyTable, schema: pa.Schema) -> pa.Table:
-    """The first row of each key in some tables with `sha256`, in the order of the keys.
+def aligned(
+    tables: Iterable[pa.Table], keys: KeyTable, schema: pa.Schema, by: str = "sha256"
+) -> pa.Table:
+    """The first row of each key in some tables that have it in column `by`, in order of the keys.
 
     Rows of nulls stand for keys that are nowhere. schema: of the result where there are no tables.
     """
     found, rows = [], [schema.empty_table()]
     for table in tables:
-        at = keys.find(table["sha256"])
+        at = keys.find(table[by])
         here = np.flatnonzero(at >= 0)
         found.append(at[here])
         rows.append(table.take(pa.array(here)))

@@ -212,7 +212,8 @@ class _OpenShards:
         for code, file in enumerate(files.dictionary.to_pylist()):
             rows = np.flatnonzero(codes == code).tolist()
             _, shard = self._stream(file)
-            shard.add(*([column[i] for i in rows] for column in (keys, images, labels, texts)))
+            contents = ([column[i] for i in rows] for column in (images, labels, texts))
+            shard.add([keys[i] for i in rows], *contents)
             if len(shard) == self._left[file]:
                 self._close(file)
 

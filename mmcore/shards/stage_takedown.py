@@ -51,7 +51,7 @@ def removed_keys(lake: Lake, keys: pa.Array) -> list[str]:
 
 
 def rewrite_shards(lake: Lake, day: str) -> Rewritten | None:
-    """Take out of `shards@day` what is on the takedown list; None where it holds nothing of that."""
+    """Take out of `shards@day` what is on the takedown list; None where it holds none of it."""
     shards = lake.find("shards", day)
     if shards is None:
         return None
@@ -60,7 +60,9 @@ def rewrite_shards(lake: Lake, day: str) -> Rewritten | None:
     parts: list[Part] = []
     lost: list[dict[str, Any]] = []
     files = []
-    changed = [entry for entry in _indexes(shards) if any(s.key in listed for s in entry[2].samples)]
+    changed = [
+        entry for entry in _indexes(shards) if any(s.key in listed for s in entry[2].samples)
+    ]
     if not changed:
         return None
     rewritten = {name.tar for name, _, _ in changed} | {name.index for name, _, _ in changed}

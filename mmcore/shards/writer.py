@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmcore.shards.index import SampleEntry, ShardIndex, ShardName, dump_index
+from mmcore.shards.index import ShardName, dump_samples
 from mmcore.shards.tarformat import END, pack
 
 Data = bytes | memoryview
@@ -58,7 +58,7 @@ class ShardStream:
     def __init__(self, name: ShardName, write: Callable[[Data], object]) -> None:
         self._name = name
         self._write = write
-        self._entries: list[SampleEntry] = []
+        self._entries: list[dict[str, str | int]] = []
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -96,16 +96,10 @@ class ShardStream:
         pieces, bounds = pack(names, [content for triple in triples for content in triple])
         view = memoryview(b"".join(pieces))
         edges = bounds[::_MEMBERS].tolist()
-        for i, key in enumerate(keys):
-            start, stop = edges[i], edges[i + 1]
-            self._entries.append(
-                SampleEntry.model_construct(  # checked when it is read
-                    key=key,
-                    offset=self._bytes + start,
-                    size=stop - start,
-                    sha256=hashlib.sha256(view[start:stop]).hexdigest(),
-                )
-            )
+        for key, (start, stop) in zip(keys, pairwise(edges), strict=True):
+            digest = hashlib.sha256(view[start:stop]).hexdigest()
+            entry = {"key": key, "offset": self._bytes + start, "size": stop - start}
+            self._entries.append(entry | {"sha256": digest})
         self._write(view)
         self._bytes += len(view)
 
@@ -113,8 +107,7 @@ class ShardStream:
         """Write the end marker and return the index file."""
         self._write(END)
         self._bytes += len(END)
-        index = ShardIndex(tar=self._name.tar, bytes=self._bytes, samples=self._entries)
-        return dump_index(index)
+        return dump_samples(self._name.tar, self._bytes, self._entries)
 
 
 def pack_shard(name: ShardName, samples: list[Sample]) -> tuple[bytes, bytes]:

@@ -67,11 +67,34 @@ def usage_metadata(usage: Usage) -> Metadata:
 
 
 def markdown(value: Any) -> str:
-    """A mapping as a two-column table (nested mappings as paths), anything else as text."""
+    """A mapping of mappings with the same keys as a table, any other mapping as a two-column table
+    (nested mappings as paths), anything else as text."""
     if not isinstance(value, dict):
         return _cell(value)
+    if _is_table(value):
+        return _table(value)
     rows = "\n".join(f"| {_cell(key)} | {_cell(cell)} |" for key, cell in _flatten(value))
     return f"| | |\n|---|---|\n{rows}"
+
+
+def _is_table(value: dict[str, Any]) -> bool:
+    rows = list(value.values())
+    return len(rows) > 1 and all(
+        isinstance(row, dict)
+        and list(row) == list(rows[0])
+        and not any(isinstance(cell, dict) for cell in row.values())
+        for row in rows
+    )
+
+
+def _table(value: dict[str, dict[str, Any]]) -> str:
+    columns = list(next(iter(value.values())))
+    lines = [
+        f"| {_cell(name)} | {' | '.join(_cell(cell) for cell in row.values())} |"
+        for name, row in value.items()
+    ]
+    head = f"| | {' | '.join(_cell(column) for column in columns)} |\n|---|{'---|' * len(columns)}"
+    return "\n".join([head, *lines])
 
 
 def _flatten(value: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:

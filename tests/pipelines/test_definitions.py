@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from pipelines.definitions import defs
+from pipelines.defs.data.checks import no_leakage_between_splits
 from pipelines.defs.results import contact_sheet, markdown
 from pipelines.defs.training.checks import good_enough_to_promote
 
@@ -82,3 +83,19 @@ def test_a_funnel_becomes_a_table_a_person_can_read() -> None:
 
 def test_no_images_give_no_picture() -> None:
     assert contact_sheet([]) is None
+
+
+def test_leakage_between_splits_blocks_the_training() -> None:
+    (spec,) = no_leakage_between_splits.check_specs
+    assert spec.asset_key == dg.AssetKey("shards")
+    assert spec.blocking
+
+
+def test_rows_with_the_same_columns_become_a_table_with_these_columns() -> None:
+    table = markdown({"tag: a|b": {"train": 0.5, "val": 0.25}, "tag: c": {"train": 1, "val": 0}})
+    assert table.splitlines() == [
+        "| | train | val |",
+        "|---|---|---|",
+        "| tag: a\\|b | 0.5 | 0.25 |",
+        "| tag: c | 1 | 0 |",
+    ]
