@@ -45,11 +45,11 @@ class KeyTable:
         numbers = prefixes(wanted)
         at = np.minimum(np.searchsorted(self._sorted, numbers), len(self) - 1)
         found = np.where(self._sorted[at] == numbers, self._order[at], -1)
-        # 64 bits may be equal by chance, or by design: the rest decides.
         here = np.flatnonzero(found >= 0)
-        full = pc.equal(self._keys.take(pa.array(found[here])), wanted.take(pa.array(here)))
-        same = np.asarray(
-            full.to_numpy(zero_copy_only=False) if isinstance(full, pa.Array) else full
-        )
-        found[here[~same.astype(bool)]] = -1
+        same = pc.equal(self._keys.take(pa.array(found[here])), wanted.take(pa.array(here)))
+        # Files whose first 64 bits agree can be made on purpose: those are looked up in full.
+        other = here[~np.asarray(same).astype(np.bool_)]
+        if len(other):
+            exact = pc.fill_null(pc.index_in(wanted.take(pa.array(other)), self._keys), -1)
+            found[other] = np.asarray(exact)
         return found.astype(np.int64)

@@ -51,12 +51,13 @@ class ShardTask:
     """What one task writes.
 
     samples: table of `sha256`, `file` (the tar it goes to), `part` and `row` of its bytes, in the
-    order of the bytes. The lists say which parts hold something else about these samples.
+    order of the bytes, and `pairs` and `crawled`, the parts that have its labels and its origin.
     """
 
     samples: pa.Table
-    pairs_parts: list[int]
-    crawled_parts: list[int]
+
+    def __len__(self) -> int:
+        return self.samples.num_rows
 
 
 def read_keys(dataset: Dataset, schema: pa.Schema) -> pa.Table:
@@ -106,19 +107,15 @@ def plan_tasks(
         if not len(rows):
             continue
         at = order[rows]
-        samples = pa.table(
-            {
-                "sha256": keys["sha256"].take(pa.array(at)).combine_chunks(),
-                "file": pa.array(files[rows], pa.string()),
-                "part": images.part[at],
-                "row": images.row[at],
-            }
-        )
-        tasks.append(ShardTask(samples, *(_parts(parts[name][at]) for name in _OTHERS)))
+        columns = {
+            "sha256": keys["sha256"].take(pa.array(at)).combine_chunks(),
+            "file": pa.array(files[rows], pa.string()),
+            "part": images.part[at],
+            "row": images.row[at],
+        }
+        others = {name: part[at] for name, part in parts.items()}
+        tasks.append(ShardTask(pa.table(columns | others)))
     return tasks
-
-
-_OTHERS = ("pairs", "crawled")
 
 
 @dataclass(frozen=True)
@@ -180,7 +177,3 @@ def _require_bytes(
             f"{int(lost.sum())} images, such as {first}, have labels but no normalised "
             "bytes: run clean and the stages after it again for this day."
         )
-
-
-def _parts(parts: NDArray[np.int64]) -> list[int]:
-    return [int(part) for part in np.unique(parts[parts >= 0])]

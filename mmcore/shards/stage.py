@@ -28,6 +28,8 @@ from mmcore.shards.writer import ShardStream, sample_key, views
 
 _ROWS_AT_ONCE = 128
 """Images that are in memory at once; a part has more."""
+_LABELS_AT_ONCE = 4096
+"""Samples whose labels are in memory at once; a task of very large shards has more."""
 
 
 class Config(BaseModel):
@@ -126,30 +128,38 @@ def _plan(inputs: _Inputs, keys: pa.Table, config: Config, removed: list[str]) -
 
 def _write_task(task: ShardTask, inputs: _Inputs, writer: DatasetWriter) -> _Written:
     """Stream the image parts once and append every image to its tar."""
-    labels, origin = _labels(task, inputs)
-    split = _splits(task.samples["file"])
+    counts = []
     with ExitStack() as cleanup:
         shards = _OpenShards(writer, Counter(task.samples["file"].to_pylist()), cleanup)
-        for rows, images in _images(task, inputs.normalized):
-            texts = label_texts(
-                labels.take(pa.array(rows)),
-                origin.take(pa.array(rows)),
-                split.take(pa.array(rows)),
-                inputs.day,
-            )
-            shards.add(task.samples.take(pa.array(rows)), images, *map(views, texts))
-    counts = count_values(labels, origin["page_url"].combine_chunks(), split)
-    return _Written(shards.parts, merged([counts]), len(task.samples))
+        for start in range(0, len(task), _LABELS_AT_ONCE):
+            samples = task.samples.slice(start, _LABELS_AT_ONCE)
+            counts.append(_write_samples(samples, inputs, shards))
+    return _Written(shards.parts, merged(counts), len(task))
 
 
-def _labels(task: ShardTask, inputs: _Inputs) -> tuple[pa.Table, pa.Table]:
-    """Labels with caption ids, and provenance, of the task's samples in their order."""
-    keys = KeyTable(task.samples["sha256"].combine_chunks())
-    crawled = (inputs.crawled.read_part(i, PROVENANCE.names) for i in task.crawled_parts)
-    origin = aligned(crawled, keys, PROVENANCE)
+def _write_samples(samples: pa.Table, inputs: _Inputs, shards: _OpenShards) -> pa.Table:
+    """Append samples to their tars; how many have which labels (COUNTS)."""
+    labels, origin = _labels(samples, inputs)
+    split = _splits(samples["file"])
+    for rows, images in _images(samples, inputs.normalized):
+        texts = label_texts(
+            labels.take(pa.array(rows)),
+            origin.take(pa.array(rows)),
+            split.take(pa.array(rows)),
+            inputs.day,
+        )
+        shards.add(samples.take(pa.array(rows)), images, *map(views, texts))
+    return count_values(labels, origin["page_url"].combine_chunks(), split)
+
+
+def _labels(samples: pa.Table, inputs: _Inputs) -> tuple[pa.Table, pa.Table]:
+    """Labels with caption ids, and provenance, of samples in their order."""
+    keys = KeyTable(samples["sha256"].combine_chunks())
+    places = (inputs.crawled.read_part(i, PROVENANCE.names) for i in _parts(samples["crawled"]))
+    origin = aligned(places, keys, PROVENANCE)
 
     def pairs() -> Iterator[pa.Table]:
-        for part in task.pairs_parts:  # part i of tokenized goes with part i of pairs
+        for part in _parts(samples["pairs"]):  # part i of tokenized goes with part i of pairs
             table = inputs.pairs.read_part(part)
             yield with_caption_ids(
                 table.filter(pa.array(keys.find(table["sha256"]) >= 0)),
@@ -159,11 +169,16 @@ def _labels(task: ShardTask, inputs: _Inputs) -> tuple[pa.Table, pa.Table]:
     return aligned(pairs(), keys, pa.schema([])), origin
 
 
+def _parts(column: pa.ChunkedArray) -> list[int]:
+    """The parts named in a column, each once; -1 names none."""
+    return [part for part in np.unique(column.to_numpy()).tolist() if part >= 0]
+
+
 def _images(
-    task: ShardTask, normalized: Dataset
+    samples: pa.Table, normalized: Dataset
 ) -> Iterator[tuple[NDArray[np.int64], list[memoryview]]]:
-    """(rows of the task's samples, their encoded images), in the order of the samples."""
-    part, row = (task.samples[name].to_numpy() for name in ("part", "row"))
+    """(rows of the samples, their encoded images), in the order of the samples."""
+    part, row = (samples[name].to_numpy() for name in ("part", "row"))
     for number in np.unique(part).tolist():
         rows = np.flatnonzero(part == number)
         first = 0

@@ -57,7 +57,13 @@ def test_a_key_is_found_only_if_all_its_digits_agree() -> None:
     table = KeyTable(keys)
     assert table.find(keys.slice(20, 5)).tolist() == [20, 21, 22, 23, 24]
     impostor = keys[3].as_py()[:16] + "0" * 48
-    assert table.find(pa.array([impostor, keys[0].as_py()])).tolist() == [-1, 0]
+    wanted = pa.array([impostor, keys[0].as_py(), keys[3].as_py()])
+    assert table.find(wanted).tolist() == [-1, 0, 3]
+    assert KeyTable(pa.concat_arrays([keys, pa.array([impostor])])).find(wanted).tolist() == [
+        100,
+        0,
+        3,
+    ]
     assert table.find(pa.array([], pa.string())).tolist() == []
     assert KeyTable(pa.array([], pa.string())).find(keys.slice(0, 2)).tolist() == [-1, -1]
 
