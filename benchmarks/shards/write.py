@@ -195,9 +195,15 @@ def write(name: str, material: Path, out: Path) -> None:
 
 
 def run(material: Path, scratch: Path, peer: str, rounds: int) -> None:
+    """Rounds are kept in SCRATCH/rounds.jsonl: another call adds to them."""
     pythons = {"ours": sys.executable, "webdataset": sys.executable, "img2dataset": peer}
+    log = scratch / "rounds.jsonl"
     found: dict[str, list[dict[str, float]]] = {}
-    for number in range(rounds):
+    for line in log.read_text().splitlines() if log.exists() else ():
+        for name, value in json.loads(line).items():
+            found.setdefault(name, []).append(value)
+    done = len(found.get("ours", []))
+    for number in range(done, done + rounds):
         order = list(pythons) if number % 2 == 0 else list(pythons)[::-1]
         for name in order:
             shutil.rmtree(scratch / name, ignore_errors=True)
@@ -209,7 +215,8 @@ def run(material: Path, scratch: Path, peer: str, rounds: int) -> None:
         for name in ("cp", "cp and fsync"):
             copied = copy(scratch / "ours", scratch / "copy", durable=name != "cp")
             found.setdefault(name, []).append(copied)
-        print(json.dumps({name: values[-1] for name, values in found.items()}), flush=True)
+        with log.open("a") as file:
+            file.write(json.dumps({name: values[-1] for name, values in found.items()}) + "\n")
     report(found, material)
 
 

@@ -33,20 +33,17 @@ def count_values(labels: pa.Table, page_url: pa.Array, split: pa.Array) -> pa.Ta
     here = np.arange(len(labels))
     tags = labels["tags"].combine_chunks()
     owner = pc.list_parent_indices(tags).to_numpy()
-    values = {
-        "language": (here, pc.struct_field(labels["caption"].combine_chunks(), "lang")),
-        "sentiment": (here, pc.struct_field(labels["sentiment"].combine_chunks(), "label")),
-        "site": (here, _hosts(page_url)),
-        "tag": (owner, pc.struct_field(tags.flatten(), "tag")),
-        "samples": (here, pa.array([""] * len(labels))),
-    }
+    values = [
+        ("language", here, pc.struct_field(labels["caption"].combine_chunks(), "lang")),
+        ("sentiment", here, pc.struct_field(labels["sentiment"].combine_chunks(), "label")),
+        ("site", here, _hosts(page_url)),
+        ("tag", owner, pc.struct_field(tags.flatten(), "tag")),
+        ("samples", here, pa.array([""] * len(labels))),
+    ]
     for name in LABELS:
         rows = np.flatnonzero(has_label(labels, name).to_numpy(zero_copy_only=False))
-        values[name] = (rows, pa.array([""] * len(rows)))
-    tables = [
-        _counted(name, column, split.take(pa.array(rows)))
-        for name, (rows, column) in values.items()
-    ]
+        values.append((name, rows, pa.array([""] * len(rows), pa.string())))
+    tables = [_counted(name, column, split.take(pa.array(rows))) for name, rows, column in values]
     return pa.concat_tables([COUNTS.empty_table(), *tables])
 
 

@@ -98,6 +98,7 @@ def test_balance_says_what_is_over_represented_where() -> None:
     world = World(images=40)
     rows = [world.pairs_row(i) for i in range(40)]
     for row in rows[:10]:
+        row["sentiment"] = {"label": "positive", "confidence": 1.0}
         row["tags"] = [{"tag": "square", "confidence": 1.0}, {"tag": "circle", "confidence": 1.0}]
     split = pa.array(["val"] * 20 + ["train"] * 20)
     urls = pa.array(["https://me@a.test:80/x"] * 20 + ["file:///x"] * 20)
@@ -110,6 +111,8 @@ def test_balance_says_what_is_over_represented_where() -> None:
     shares = balance(counts)
     assert shares["tag: square"] == {"train": 0.0, "val": 0.5, "gap": 0.5}
     assert shares["tag: circle"]["gap"] == 0.0
+    assert shares["sentiment: positive"] == {"train": 0.0, "val": 0.5, "gap": 0.5}
+    assert split_counts(counts)["val"]["sentiment"] == 10
     assert shares["site: a.test:80"] == {"train": 0.0, "val": 1.0, "gap": 1.0}
     assert list(shares).index("tag: square") < list(shares).index("tag: circle")
     assert split_counts(counts)["val"]["samples"] == 20
