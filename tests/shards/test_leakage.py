@@ -127,15 +127,3 @@ def embed(images: list[bytes]) -> np.ndarray:
     vectors = np.zeros((len(images), 12), np.float32)
     vectors[np.arange(len(images)), [max(1, image[0]) for image in images]] = 1
     return vectors
-
-
-def test_all_pairs_of_near_hashes_are_found() -> None:
-    random = np.random.default_rng(5)
-    hashes = random.integers(0, 2**64, 300, np.uint64)
-    flips = np.uint64(1) << random.integers(0, 64, (300, 3)).astype(np.uint64)
-    hashes = np.concatenate([hashes, hashes ^ np.bitwise_or.reduce(flips, axis=1)])
-    bits = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
-    expected = {(i, j) for i, j in np.argwhere(bits <= 4).tolist() if i > j}
-    first, second = near_pairs(hashes, 4, 1000)
-    assert len(expected) >= 300
-    assert sorted(zip(first.tolist(), second.tolist(), strict=True)) == sorted(expected)
