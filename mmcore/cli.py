@@ -7,6 +7,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -128,22 +129,67 @@ def run(
 @root_option
 @json_option
 def takedown(target: str, reason: str, day: str | None, root: str, as_json: bool) -> None:
-    """Keep TARGET (a URL of an image or page, or a sha256) and its copies out of later runs."""
-    from mmcore.dedup.stage_takedown import take_down
+    """Take TARGET (a URL of an image or page, or a sha256) and its copies out of all shards and of
+    later runs, and list the models that were trained on them."""
     from mmcore.graph import check_day, today
     from mmcore.lake import Lake
+    from mmcore.withdrawal import withdraw
 
-    done = take_down(Lake(root), target, reason, check_day(day or today()))
+    done = withdraw(Lake(root), target, reason, check_day(day or today()))
+    listed = done.listed
     if as_json:
-        found = {"images": done.images, "clusters": done.clusters, "kept_on": done.kept_on}
-        _print_json({"target": target, **found} | _summary(done.dataset))
+        found: dict[str, Any] = {
+            "images": listed.images,
+            "clusters": listed.clusters,
+            "kept_on": listed.kept_on,
+        }
+        rewritten = {
+            r.dataset.label: {"removed": r.removed, "files": r.files} for r in done.rewritten
+        }
+        found |= {"rewritten": rewritten, "models": [asdict(model) for model in done.models]}
+        _print_json({"target": target, **found} | _summary(listed.dataset))
         return
-    if not done.clusters:
+    if not listed.clusters:
         click.echo(f"Listed {target}: no day of {root} has kept it; held back when it comes.")
         return
-    click.echo(f"Listed {target}: {len(done.images)} images of {len(done.clusters)} clusters.")
-    for kept in done.kept_on:
+    click.echo(f"Listed {target}: {len(listed.images)} images of {len(listed.clusters)} clusters.")
+    for one in done.rewritten:
+        files = ", ".join(one.files)
+        click.echo(f"  {one.dataset.label}: {len(one.removed)} samples removed from {files}.")
+    for model in done.models:
+        click.echo(f"  {_model_line(model)}")
+    for kept in listed.kept_on:
         click.echo(f"  deduplicated@{kept} keeps one: run dedup and all after it again for {kept}.")
+
+
+def _model_line(model: Any) -> str:
+    """One line about a model that has seen something."""
+    splits = ", ".join(sorted(set(model.images.values())))
+    start = f", by its start from {model.started_from[:12]}" if model.started_from else ""
+    return f"{model.candidate} {model.digest[:12]} has seen it ({splits}{start})"
+
+
+@cli.command()
+@click.argument("target")
+@root_option
+@json_option
+def trace(target: str, root: str, as_json: bool) -> None:
+    """Follow TARGET (a sha256, its first digits, a sample's key, or a URL) from page to model."""
+    from mmcore.lake import Lake
+    from mmcore.trace import find_images, trace
+
+    lake = Lake(root)
+    found = [asdict(one) for one in trace(lake, find_images(lake, target))]
+    if as_json:
+        _print_json(found)
+        return
+    for one in found:
+        click.echo(f"\nimage {one.pop('sha256')}")
+        for name, rows in one.items():
+            click.echo(f"{name}{'' if rows else '  none'}")
+            for row in rows:
+                for line in _tree_lines(row, "  "):
+                    click.echo(line)
 
 
 @cli.command()

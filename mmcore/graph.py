@@ -26,8 +26,13 @@ from mmcore.recipe import Recipe
 if TYPE_CHECKING:
     from mmcore.champion import Weights
     from mmcore.dedup.stage_semantic import Eyes
+    from mmcore.shards.stage_leakage import Leakage
     from mmcore.weak.champion import Champion
     from mmcore.weak.stage_bootstrap import Labeler
+
+
+_SAME_MEANING = 0.95
+"""Cosine from which the leakage check reports two embeddings, unless `dedup.semantic` says."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,27 @@ def shards(job: Job) -> Dataset:
     from mmcore.shards import stage
 
     return stage.run(job.lake, job.day, job.recipe.shards)
+
+
+def leakage(job: Job) -> Leakage:
+    """What of one split of the shards stands in another, up to the job's day."""
+    from mmcore import champion
+    from mmcore.dedup.bands import near_pairs
+    from mmcore.dedup.verify import same_picture
+    from mmcore.shards.leakage import Likeness
+    from mmcore.shards.stage_leakage import Eyes, find_leaks
+
+    same = job.recipe.dedup
+
+    def verified(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        limits = same.max_mean_difference, same.max_local_difference
+        return same_picture(left, right, *limits)[0]
+
+    near = partial(near_pairs, max_hamming=same.max_hamming, bucket_cap=same.bucket_cap)
+    found = _weights(job)
+    encode = champion.eyes(found).encode if found else None
+    eyes = Eyes(encode, same.semantic or _SAME_MEANING) if encode else None
+    return find_leaks(job.lake, job.day, Likeness(near, verified), eyes)
 
 
 def train(job: Job) -> Dataset:

@@ -126,6 +126,17 @@ def candidates(
     return Candidates(query, found, bits, capped)
 
 
+def near_pairs(hashes: Hashes, max_hamming: int, bucket_cap: int) -> tuple[Indices, Indices]:
+    """All pairs (i, j), i after j, of hashes [N] within `max_hamming` bits, each once; of a bucket
+    over `bucket_cap` that many are looked at."""
+    own = np.arange(len(hashes))
+    found = [
+        candidates([band_run(hashes, own, band)], hashes, own, band, max_hamming, bucket_cap)
+        for band in bands(max_hamming)
+    ]
+    return np.concatenate([f.query for f in found]), np.concatenate([f.found for f in found])
+
+
 def _ranges(run: Run, wanted: Hashes, band: Band) -> Iterator[tuple[Indices, Indices, Indices]]:
     """(query, start, stop in the run) of every probe that meets a bucket, in bounded blocks."""
     buckets = _Buckets.of(run, band)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipelines.definitions import defs
+from pipelines.defs.data.checks import no_leakage_between_splits
 from pipelines.defs.data.pictures import labeling_functions
 from pipelines.defs.results import contact_sheet, markdown
 from pipelines.defs.training.checks import good_enough_to_promote
@@ -104,3 +105,9 @@ def test_labeling_functions_become_a_picture() -> None:
 
 def test_no_images_give_no_picture() -> None:
     assert contact_sheet([]) is None
+
+
+def test_leakage_between_splits_blocks_the_training() -> None:
+    (spec,) = no_leakage_between_splits.check_specs
+    assert spec.asset_key == dg.AssetKey("shards")
+    assert spec.blocking
