@@ -203,17 +203,24 @@ def retract(labeler: str, reason: str, day: str | None, root: str, as_json: bool
 
     keywords, tag/keywords (of one task only) or shop@3, as the `source` of a label names it.
     """
+    from mmcore.descent import models_with
     from mmcore.graph import check_day, today
     from mmcore.lake import Lake
     from mmcore.weak.stage_retract import retract as put_on_list
 
-    done = put_on_list(Lake(root), labeler, reason, check_day(day or today()))
+    lake = Lake(root)
+    done = put_on_list(lake, labeler, reason, check_day(day or today()))
+    models = models_with(lake, {made: {labeler: "train"} for made in done.days})
     if as_json:
-        _print_json({"labeler": labeler, "labels": done.days} | _summary(done.dataset))
+        told = {"labeler": labeler, "labels": done.days}
+        told["models"] = [{"candidate": m.candidate, "digest": m.digest} for m in models]
+        _print_json(told | _summary(done.dataset))
         return
     click.echo(f"Retracted {labeler}: its labels are left out from now on.")
     for made, number in done.days.items():
         click.echo(f"  pairs@{made} has {number:,}: run pairs and all after it again for {made}.")
+    for model in models:
+        click.echo(f"  {model.candidate} {model.digest[:12]} was trained on a day that has them.")
 
 
 @cli.command()
