@@ -201,7 +201,7 @@ def trace(target: str, root: str, as_json: bool) -> None:
 def retract(labeler: str, reason: str, day: str | None, root: str, as_json: bool) -> None:
     """Leave the labels of LABELER out of later runs: a labeling function or a model version.
 
-    keywords, tag/keywords (of one task only) or shop@3, as the `source` of a label names it.
+    keyword, tag/keyword (of one task only) or shop@3, as the `source` of a label names it.
     """
     from mmcore.descent import models_with
     from mmcore.graph import check_day, today
@@ -217,6 +217,8 @@ def retract(labeler: str, reason: str, day: str | None, root: str, as_json: bool
         _print_json(told | _summary(done.dataset))
         return
     click.echo(f"Retracted {labeler}: its labels are left out from now on.")
+    if not done.days:
+        click.echo(f"  No label is by that name; there are {', '.join(done.labelers) or 'none'}.")
     for made, number in done.days.items():
         click.echo(f"  pairs@{made} has {number:,}: run pairs and all after it again for {made}.")
     for model in models:

@@ -1,6 +1,6 @@
 """Labelers that turned out bad, by name: what they said is left out, yesterday's too.
 
-A name is a labeling function's (`keywords`), one of a single task (`tag/keywords`), or a model
+A name is a labeling function's (`keyword`), one of a single task (`tag/keyword`), or a model
 version's (`shop@3`), as it stands in the `source` of the labels it made.
 """
 
@@ -65,8 +65,8 @@ def check_labeler(name: str) -> str:
     task, slash, source = name.rpartition("/")
     if not source.strip() or (slash and task not in (*_LISTS.values(), "fact", "sentiment")):
         raise UserError(
-            f"{name!r} is no labeler: give a labeling function (keywords), one of a task "
-            "(tag/keywords; tasks: caption, qa, tag, fact, sentiment) or a model version (shop@3)."
+            f"{name!r} is no labeler: give a labeling function (keyword), one of a task "
+            "(tag/keyword; tasks: caption, qa, tag, fact, sentiment) or a model version (shop@3)."
         )
     return name
 

@@ -15,10 +15,11 @@ _LABELS = ["captions", "qa", "tags", "sentiment"]
 @dataclass(frozen=True)
 class Touched:
     """days: how many labels of each day's `pairs` the labeler made; `pairs` and all after it have
-    to be run again for those days."""
+    to be run again for those days. labelers: all that have labels, as `TASK/SOURCE`."""
 
     dataset: Dataset
     days: dict[str, int]
+    labelers: list[str]
 
 
 def retracted(lake: Lake) -> tuple[Dataset | None, Retracted]:
@@ -38,10 +39,11 @@ def retract(lake: Lake, labeler: str, reason: str, day: str) -> Touched:
     writer = lake.writer(NAME)
     parents = [listed] if listed else []
     done = writer.commit([writer.write_table(0, rows)], parents, {}, {"labelers": rows.num_rows})
-    days = {}
+    days, labelers = {}, set[str]()
     for one in lake.partitions("pairs"):
         made = labels_by(lake.dataset("pairs", one).iter_parts(_LABELS))
+        labelers |= set(made)
         mine = sum(n for name, n in made.items() if labeler in (name, name.partition("/")[2]))
         if mine:
             days[one] = mine
-    return Touched(done, days)
+    return Touched(done, days, sorted(labelers))

@@ -13,7 +13,7 @@ from mmcore.weak.stage_retract import retract, retracted
 VOTES = pa.table(
     {
         "task": ["tag", "tag", "fact", "sentiment"],
-        "source": ["keywords", "alt", "alt", "comments"],
+        "source": ["keyword", "alt", "alt", "comments"],
     }
 )
 
@@ -24,7 +24,7 @@ VOTES = pa.table(
         (set(), [0, 1, 2, 3]),
         ({"alt"}, [0, 3]),
         ({"tag/alt"}, [0, 2, 3]),
-        ({"tag/keywords", "sentiment/comments"}, [1, 2]),
+        ({"tag/keyword", "sentiment/comments"}, [1, 2]),
         ({"shop@3"}, [0, 1, 2, 3]),
     ],
 )
@@ -37,7 +37,7 @@ def test_votes_of_a_retracted_labeler_do_not_count(names: set[str], left: list[i
 
 @pytest.mark.parametrize("name", ["", "  ", "colour/alt", "tag/", "a/b/c"])
 def test_what_can_be_no_name_is_refused_with_what_to_write(name: str) -> None:
-    with pytest.raises(UserError, match="tag/keywords"):
+    with pytest.raises(UserError, match="tag/keyword"):
         check_labeler(name)
 
 
@@ -61,7 +61,9 @@ def test_the_list_grows_and_says_which_days_to_run_again(tmp_path) -> None:
     assert done.days == {"2026-11-01": 1}
     assert retract(lake, "caption/alt", "file names", "2026-11-03").days == {"2026-11-01": 1}
     assert retract(lake, "alt", "file names", "2026-11-03").days == {"2026-11-01": 1}
+    other = retract(lake, "altt", "a slip", "2026-11-03")
+    assert other.days == {} and other.labelers == ["caption/alt", "tag/shop@3"]
     again = retract(lake, "shop@3", "drifted", "2026-11-04")
     found, names = retracted(lake)
-    assert found is not None and found.rows == 3 and found.digest == again.dataset.digest
+    assert found is not None and found.rows == 4 and found.digest == again.dataset.digest
     assert names.has("shop@3") and not names.has("shop@4")
