@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 import uuid
@@ -15,6 +14,7 @@ import click
 
 from mmcore import __version__
 from mmcore.errors import MmcoreError, UserError
+from mmcore.printing import funnel_lines, print_json, summary, tree_lines
 
 DEFAULT_ROOT = "var/lake"
 
@@ -114,12 +114,12 @@ def run(
             start = time.monotonic()
             dataset = graph.run_stage(name, job)
             seconds = time.monotonic() - start
-            results.append(_summary(dataset) | {"stage": name, "seconds": round(seconds, 2)})
+            results.append(summary(dataset) | {"stage": name, "seconds": round(seconds, 2)})
             click.echo(
                 f"{name:<10} {dataset.label}  {dataset.rows:,} rows  {seconds:.1f} s", err=True
             )
     if as_json:
-        _print_json(results)
+        print_json(results)
 
 
 @cli.command()
@@ -147,7 +147,7 @@ def takedown(target: str, reason: str, day: str | None, root: str, as_json: bool
             r.dataset.label: {"removed": r.removed, "files": r.files} for r in done.rewritten
         }
         found |= {"rewritten": rewritten, "models": [asdict(model) for model in done.models]}
-        _print_json({"target": target, **found} | _summary(listed.dataset))
+        print_json({"target": target, **found} | summary(listed.dataset))
         return
     if not listed.clusters:
         click.echo(f"Listed {target}: no day of {root} has kept it; held back when it comes.")
@@ -181,14 +181,14 @@ def trace(target: str, root: str, as_json: bool) -> None:
     lake = Lake(root)
     found = [asdict(one) for one in trace(lake, find_images(lake, target))]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for one in found:
         click.echo(f"\nimage {one.pop('sha256')}")
         for name, rows in one.items():
             click.echo(f"{name}{'' if rows else '  none'}")
             for row in rows:
-                for line in _tree_lines(row, "  "):
+                for line in tree_lines(row, "  "):
                     click.echo(line)
 
 
@@ -212,9 +212,9 @@ def retract(labeler: str, reason: str, day: str | None, root: str, as_json: bool
     done = put_on_list(lake, labeler, reason, check_day(day or today()))
     models = models_with(lake, {made: {labeler: "train"} for made in done.days})
     if as_json:
-        told = {"labeler": labeler, "labels": done.days}
+        told: dict[str, Any] = {"labeler": labeler, "labels": done.days}
         told["models"] = [{"candidate": m.candidate, "digest": m.digest} for m in models]
-        _print_json(told | _summary(done.dataset))
+        print_json(told | summary(done.dataset))
         return
     click.echo(f"Retracted {labeler}: its labels are left out from now on.")
     if not done.days:
@@ -232,9 +232,9 @@ def datasets(root: str, as_json: bool) -> None:
     """List every committed dataset."""
     from mmcore.lake import Lake
 
-    found = [_summary(dataset) for dataset in Lake(root).datasets()]
+    found = [summary(dataset) for dataset in Lake(root).datasets()]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     if not found:
         click.echo(f"No datasets in {root} yet: `mmcore demo` or `mmcore run all` makes some.")
@@ -254,8 +254,8 @@ def show(name: str, root: str, as_json: bool) -> None:
     dataset = _dataset(name, root)
     manifest = dataset.manifest
     if as_json:
-        _print_json(
-            _summary(dataset)
+        print_json(
+            summary(dataset)
             | manifest.model_dump(
                 include={"columns", "parents", "config", "code_version", "created_at", "metadata"}
             )
@@ -271,7 +271,7 @@ def show(name: str, root: str, as_json: bool) -> None:
         click.echo(f"parent   {parent.label}  {parent.digest[:12]}")
     for key, value in manifest.metadata.items():
         click.echo(f"\n{key}")
-        for line in _funnel_lines(value) if key == "funnel" else _tree_lines(value):
+        for line in funnel_lines(value) if key == "funnel" else tree_lines(value):
             click.echo(f"  {line}")
 
 
@@ -283,7 +283,7 @@ def path(name: str, root: str, as_json: bool) -> None:
     """The files of NAME@DAY: Parquet, tars, or a model's."""
     paths = _dataset(name, root).paths()
     if as_json:
-        _print_json(paths)
+        print_json(paths)
         return
     for file in paths:
         click.echo(file)
@@ -300,7 +300,7 @@ def models(recipe_file: str, root: str, as_json: bool) -> None:
 
     found = registry.list_models(_registry_settings(recipe_file), Lake(root))
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     if not found:
         click.echo(f"No models in {root} yet: `mmcore run all` makes one.")
@@ -327,9 +327,9 @@ def evaluate(
     folder = _model_folder(model, recipe_file, root)
     scores = evaluate_path(load_model(folder), Path(data), split=split)
     if as_json:
-        _print_json(scores)
+        print_json(scores)
         return
-    for line in _tree_lines(scores):
+    for line in tree_lines(scores):
         click.echo(line)
 
 
@@ -361,9 +361,9 @@ def predict(
     image = _read_image(image_file)
     answer = ask(load_model(_model_folder(model, recipe_file, root)), task, image, text)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
-    for line in _tree_lines(answer):
+    for line in tree_lines(answer):
         click.echo(line)
 
 
@@ -396,41 +396,6 @@ def _model_folder(model: str, recipe_file: str, root: str) -> Path:
     from mmcore.lake import Lake
 
     return registry.resolve(_registry_settings(recipe_file), Lake(root), model)
-
-
-def _summary(dataset: Any) -> dict[str, Any]:
-    manifest = dataset.manifest
-    return {
-        "dataset": manifest.label,
-        "rows": manifest.rows,
-        "bytes": manifest.bytes,
-        "parts": len(manifest.parts),
-        "digest": manifest.digest,
-    }
-
-
-def _funnel_lines(funnel: dict[str, int]) -> list[str]:
-    """Counts with bars: what was there, and what was left of it."""
-    most = max([1, *funnel.values()])
-    bars = {key: "█" * max(count > 0, round(40 * count / most)) for key, count in funnel.items()}
-    return [f"{key:<20} {count:>10,}  {bars[key]}" for key, count in funnel.items()]
-
-
-def _tree_lines(value: Any, indent: str = "") -> list[str]:
-    if not isinstance(value, dict):
-        return [f"{indent}{value}"]
-    lines = []
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            lines += [f"{indent}{key}", *_tree_lines(inner, indent + "  ")]
-        else:
-            shown = f"{inner:.4f}" if isinstance(inner, float) else inner
-            lines.append(f"{indent}{key:<{max(1, 34 - len(indent))}} {shown}")
-    return lines
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def main() -> None:
