@@ -9,6 +9,7 @@ answers stay fixed. Everything is a pure function of the counts of patterns.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ _IDENTIFIABLE = 3  # of fewer functions full confusion matrices cannot be told f
 _CHUNK = 1 << 15
 _MOST_PATTERNS = 1 << 16
 _CODES = 1 << 22
+_TABLE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,47 @@ class LabelModel:
     def predict_matrix(self, matrix: NDArray[np.integer]) -> NDArray[np.float64]:
         """Class probabilities, float64 [n, Y], of a label matrix as `from_matrix` takes it."""
         classes = len(self.balance)
+        if not self.dependencies.correlation.any():
+            return self._added_up(matrix)
         rows, place = _distinct(matrix, classes)
         chunks = [
             self.predict(_one_hot(rows[start : start + _CHUNK], classes))
             for start in range(0, len(rows), _CHUNK)
         ]
         return np.concatenate([np.empty((0, classes)), *chunks])[place]
+
+    def _added_up(self, matrix: NDArray[np.integer]) -> NDArray[np.float64]:
+        """As `predict_matrix` where every vote counts fully: log odds are sums over functions, so a
+        few functions at a time are looked up in a table of all they can say together."""
+        values, classes = self.confusion.shape[1:]
+        said = np.zeros((len(self.confusion), values + 1, classes))
+        said[:, 1:] = np.log(self.confusion)
+        tables = _joint_tables(said)
+        if len(tables) == 1:  # every row there can be has been worked out
+            table = _normalised(np.log(self.balance) + tables[0][1])
+            return np.asarray(table[_codes(matrix, values + 1)])
+        out = np.empty((len(matrix), classes))
+        for start in range(0, len(matrix), _CHUNK):
+            rows = matrix[start : start + _CHUNK]
+            score = np.tile(np.log(self.balance), (len(rows), 1))
+            for first, table in tables:
+                width = round(np.log(len(table)) / np.log(values + 1))
+                score += table[_codes(rows[:, first : first + width], values + 1)]
+            out[start : start + len(rows)] = _normalised(score)
+        return out
+
+
+def _joint_tables(said: NDArray[np.float64]) -> list[tuple[int, NDArray[np.float64]]]:
+    """Sums of [m, V, Y] over runs of functions: the first of each run, and [V**run, Y]."""
+    tables: list[tuple[int, NDArray[np.float64]]] = []
+    for number, table in enumerate(said):
+        if tables and len(tables[-1][1]) * len(table) <= _TABLE:
+            first, before = tables[-1]
+            joint = before[:, None] + table[None]
+            tables[-1] = first, joint.reshape(-1, table.shape[1])
+        else:
+            tables.append((number, table))
+    return tables
 
 
 def from_matrix(
@@ -200,7 +237,7 @@ def _dependencies(patterns: Patterns, answers: float) -> Dependencies:
     votes, count = patterns.votes, patterns.count
     found = find_dependencies(*count_agreement(votes, count), answers)
     known = np.flatnonzero(patterns.gold >= 0)
-    total = votes[known].sum(2)
+    total = _totals(votes[known])
     right = votes[known, :, patterns.gold[known]] / np.maximum(total, 1e-9)
     together = known_correlation(right, (total > 0).astype(np.float64), count[known])
     return Dependencies(found.skill, np.maximum(found.correlation, together))
@@ -210,9 +247,9 @@ def count_agreement(
     votes: NDArray[np.float64], count: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """On how many items each pair of functions agrees, and both vote: two of float64 [m, m]."""
-    total = votes.sum(2, keepdims=True)
-    share = np.divide(votes, total, out=np.zeros_like(votes), where=total > 0)
-    voted = (total[:, :, 0] > 0).astype(np.float64)
+    total = _totals(votes)
+    share = votes / np.where(total > 0, total, 1.0)[:, :, None]
+    voted = (total > 0).astype(np.float64)
     agreed = sum(
         share[:, :, k].T @ (share[:, :, k] * count[:, None]) for k in range(votes.shape[2])
     )
@@ -223,9 +260,15 @@ def _posterior(flat: NDArray, confusion: NDArray, before: NDArray) -> NDArray[np
     score = flat @ np.log(confusion).reshape(flat.shape[1], -1)
     with np.errstate(divide="ignore"):
         score += np.log(before)
-    score -= score.max(1, keepdims=True, initial=-np.inf)
+    return _normalised(score)
+
+
+def _normalised(score: NDArray) -> NDArray[np.float64]:
+    """Probabilities from unnormalised logarithms, in place."""
+    # NumPy reduces long columns much faster than short rows
+    score -= reduce(np.maximum, score.T)[:, None]
     np.exp(score, out=score)
-    score /= score.sum(1, keepdims=True)
+    score /= reduce(np.add, score.T)[:, None]
     return np.asarray(score)
 
 
@@ -234,11 +277,29 @@ def _flat(votes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _shares(votes: NDArray[np.float64], correlation: NDArray[np.float64]) -> NDArray[np.float64]:
-    return discount((votes.sum(2) > 0).astype(np.float64), correlation)
+    return discount((_totals(votes) > 0).astype(np.float64), correlation)
+
+
+def _totals(votes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over the values: float64 [P, m]."""
+    return np.asarray(votes @ np.ones(votes.shape[2]))
 
 
 def _one_hot(rows: NDArray[np.integer], classes: int) -> NDArray[np.float64]:
     return (rows[:, :, None] == np.arange(classes)).astype(np.float64)
+
+
+def _codes(matrix: NDArray[np.integer], base: int) -> NDArray[np.int64]:
+    """Rows as numbers of base `base`, their entries being digits from -1: int64 [n]."""
+    powers = float(base) ** np.arange(matrix.shape[1] - 1, -1, -1)
+    if powers.sum() * base > 2**52:  # beyond what a float holds exactly
+        whole = base ** np.arange(matrix.shape[1] - 1, -1, -1, dtype=np.int64)
+        return np.asarray((matrix.astype(np.int64) + 1) @ whole)
+    code = np.empty(len(matrix), np.int64)
+    for start in range(0, len(matrix), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        code[rows] = matrix[rows].astype(np.float64) @ powers + powers.sum()
+    return code
 
 
 def _distinct(
@@ -249,11 +310,7 @@ def _distinct(
     if base**width > 2**62:
         rows, place = np.unique(matrix, axis=0, return_inverse=True)
         return rows.astype(np.int64), place.reshape(-1)
-    code = np.zeros(len(matrix), np.int64)
-    for column in range(width):
-        code *= base
-        code += matrix[:, column]
-        code += 1
+    code = _codes(matrix, base)
     if base**width <= _CODES:
         there = np.flatnonzero(np.bincount(code, minlength=base**width))
         number = np.zeros(base**width, np.int64)
