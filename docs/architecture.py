@@ -38,7 +38,11 @@ STAGES = (
         ("deduplicated", "image_index", "text_index"),
     ),
     Stage("tokenize", ("the tokenizer,", "token ids"), ("tokenizer", "tokenized")),
-    Stage("weak", ("pseudo-pairs", "for five tasks,", "weak labels"), ("pairs",)),
+    Stage(
+        "weak",
+        ("pseudo-pairs", "for five tasks,", "weak labels"),
+        ("page_labels", "generated", "pairs"),
+    ),
     Stage("shards", ("leak-free splits,", "tars, the order", "of samples"), ("shards",)),
     Stage("train", ("losses, the loop,", "its Ray Train", "wrapper"), ("candidate",)),
     Stage("evaluate", ("scores, blind", "baselines, the", "report card"), ("evaluation",)),

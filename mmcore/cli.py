@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import click
 
 from mmcore import __version__
 from mmcore.errors import MmcoreError, UserError
+from mmcore.printing import funnel_lines, print_json, summary, tree_lines
 
 DEFAULT_ROOT = "var/lake"
 
@@ -113,12 +114,12 @@ def run(
             start = time.monotonic()
             dataset = graph.run_stage(name, job)
             seconds = time.monotonic() - start
-            results.append(_summary(dataset) | {"stage": name, "seconds": round(seconds, 2)})
+            results.append(summary(dataset) | {"stage": name, "seconds": round(seconds, 2)})
             click.echo(
                 f"{name:<10} {dataset.label}  {dataset.rows:,} rows  {seconds:.1f} s", err=True
             )
     if as_json:
-        _print_json(results)
+        print_json(results)
 
 
 @cli.command()
@@ -128,22 +129,100 @@ def run(
 @root_option
 @json_option
 def takedown(target: str, reason: str, day: str | None, root: str, as_json: bool) -> None:
-    """Keep TARGET (a URL of an image or page, or a sha256) and its copies out of later runs."""
-    from mmcore.dedup.stage_takedown import take_down
+    """Take TARGET (a URL of an image or page, or a sha256) and its copies out of all shards and of
+    later runs, and list the models that were trained on them."""
     from mmcore.graph import check_day, today
     from mmcore.lake import Lake
+    from mmcore.withdrawal import withdraw
 
-    done = take_down(Lake(root), target, reason, check_day(day or today()))
+    done = withdraw(Lake(root), target, reason, check_day(day or today()))
+    listed = done.listed
     if as_json:
-        found = {"images": done.images, "clusters": done.clusters, "kept_on": done.kept_on}
-        _print_json({"target": target, **found} | _summary(done.dataset))
+        found: dict[str, Any] = {
+            "images": listed.images,
+            "clusters": listed.clusters,
+            "kept_on": listed.kept_on,
+        }
+        rewritten = {
+            r.dataset.label: {"removed": r.removed, "files": r.files} for r in done.rewritten
+        }
+        found |= {"rewritten": rewritten, "models": [asdict(model) for model in done.models]}
+        print_json({"target": target, **found} | summary(listed.dataset))
         return
-    if not done.clusters:
+    if not listed.clusters:
         click.echo(f"Listed {target}: no day of {root} has kept it; held back when it comes.")
         return
-    click.echo(f"Listed {target}: {len(done.images)} images of {len(done.clusters)} clusters.")
-    for kept in done.kept_on:
+    click.echo(f"Listed {target}: {len(listed.images)} images of {len(listed.clusters)} clusters.")
+    for one in done.rewritten:
+        files = ", ".join(one.files)
+        click.echo(f"  {one.dataset.label}: {len(one.removed)} samples removed from {files}.")
+    for model in done.models:
+        click.echo(f"  {_model_line(model)}")
+    for kept in listed.kept_on:
         click.echo(f"  deduplicated@{kept} keeps one: run dedup and all after it again for {kept}.")
+
+
+def _model_line(model: Any) -> str:
+    """One line about a model that has seen something."""
+    splits = ", ".join(sorted(set(model.images.values())))
+    start = f", by its start from {model.started_from[:12]}" if model.started_from else ""
+    return f"{model.candidate} {model.digest[:12]} has seen it ({splits}{start})"
+
+
+@cli.command()
+@click.argument("target")
+@root_option
+@json_option
+def trace(target: str, root: str, as_json: bool) -> None:
+    """Follow TARGET (a sha256, its first digits, a sample's key, or a URL) from page to model."""
+    from mmcore.lake import Lake
+    from mmcore.trace import find_images, trace
+
+    lake = Lake(root)
+    found = [asdict(one) for one in trace(lake, find_images(lake, target))]
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        click.echo(f"\nimage {one.pop('sha256')}")
+        for name, rows in one.items():
+            click.echo(f"{name}{'' if rows else '  none'}")
+            for row in rows:
+                for line in tree_lines(row, "  "):
+                    click.echo(line)
+
+
+@cli.command()
+@click.argument("labeler")
+@click.option("--reason", default="requested", show_default=True, help="Kept on the list.")
+@click.option("--day", default=None, help="UTC day of the request; default: today.")
+@root_option
+@json_option
+def retract(labeler: str, reason: str, day: str | None, root: str, as_json: bool) -> None:
+    """Leave the labels of LABELER out of later runs: a labeling function or a model version.
+
+    keyword, tag/keyword (of one task only) or shop@3, as the `source` of a label names it.
+    """
+    from mmcore.descent import models_with
+    from mmcore.graph import check_day, today
+    from mmcore.lake import Lake
+    from mmcore.weak.stage_retract import retract as put_on_list
+
+    lake = Lake(root)
+    done = put_on_list(lake, labeler, reason, check_day(day or today()))
+    models = models_with(lake, {made: {labeler: "train"} for made in done.days})
+    if as_json:
+        told: dict[str, Any] = {"labeler": labeler, "labels": done.days}
+        told["models"] = [{"candidate": m.candidate, "digest": m.digest} for m in models]
+        print_json(told | summary(done.dataset))
+        return
+    click.echo(f"Retracted {labeler}: its labels are left out from now on.")
+    if not done.days:
+        click.echo(f"  No label is by that name; there are {', '.join(done.labelers) or 'none'}.")
+    for made, number in done.days.items():
+        click.echo(f"  pairs@{made} has {number:,}: run pairs and all after it again for {made}.")
+    for model in models:
+        click.echo(f"  {model.candidate} {model.digest[:12]} was trained on a day that has them.")
 
 
 @cli.command()
@@ -153,9 +232,9 @@ def datasets(root: str, as_json: bool) -> None:
     """List every committed dataset."""
     from mmcore.lake import Lake
 
-    found = [_summary(dataset) for dataset in Lake(root).datasets()]
+    found = [summary(dataset) for dataset in Lake(root).datasets()]
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     if not found:
         click.echo(f"No datasets in {root} yet: `mmcore demo` or `mmcore run all` makes some.")
@@ -175,8 +254,8 @@ def show(name: str, root: str, as_json: bool) -> None:
     dataset = _dataset(name, root)
     manifest = dataset.manifest
     if as_json:
-        _print_json(
-            _summary(dataset)
+        print_json(
+            summary(dataset)
             | manifest.model_dump(
                 include={"columns", "parents", "config", "code_version", "created_at", "metadata"}
             )
@@ -192,7 +271,7 @@ def show(name: str, root: str, as_json: bool) -> None:
         click.echo(f"parent   {parent.label}  {parent.digest[:12]}")
     for key, value in manifest.metadata.items():
         click.echo(f"\n{key}")
-        for line in _funnel_lines(value) if key == "funnel" else _tree_lines(value):
+        for line in funnel_lines(value) if key == "funnel" else tree_lines(value):
             click.echo(f"  {line}")
 
 
@@ -204,7 +283,7 @@ def path(name: str, root: str, as_json: bool) -> None:
     """The files of NAME@DAY: Parquet, tars, or a model's."""
     paths = _dataset(name, root).paths()
     if as_json:
-        _print_json(paths)
+        print_json(paths)
         return
     for file in paths:
         click.echo(file)
@@ -221,7 +300,7 @@ def models(recipe_file: str, root: str, as_json: bool) -> None:
 
     found = registry.list_models(_registry_settings(recipe_file), Lake(root))
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     if not found:
         click.echo(f"No models in {root} yet: `mmcore run all` makes one.")
@@ -248,9 +327,9 @@ def evaluate(
     folder = _model_folder(model, recipe_file, root)
     scores = evaluate_path(load_model(folder), Path(data), split=split)
     if as_json:
-        _print_json(scores)
+        print_json(scores)
         return
-    for line in _tree_lines(scores):
+    for line in tree_lines(scores):
         click.echo(line)
 
 
@@ -282,9 +361,9 @@ def predict(
     image = _read_image(image_file)
     answer = ask(load_model(_model_folder(model, recipe_file, root)), task, image, text)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
-    for line in _tree_lines(answer):
+    for line in tree_lines(answer):
         click.echo(line)
 
 
@@ -317,41 +396,6 @@ def _model_folder(model: str, recipe_file: str, root: str) -> Path:
     from mmcore.lake import Lake
 
     return registry.resolve(_registry_settings(recipe_file), Lake(root), model)
-
-
-def _summary(dataset: Any) -> dict[str, Any]:
-    manifest = dataset.manifest
-    return {
-        "dataset": manifest.label,
-        "rows": manifest.rows,
-        "bytes": manifest.bytes,
-        "parts": len(manifest.parts),
-        "digest": manifest.digest,
-    }
-
-
-def _funnel_lines(funnel: dict[str, int]) -> list[str]:
-    """Counts with bars: what was there, and what was left of it."""
-    most = max([1, *funnel.values()])
-    bars = {key: "█" * max(count > 0, round(40 * count / most)) for key, count in funnel.items()}
-    return [f"{key:<20} {count:>10,}  {bars[key]}" for key, count in funnel.items()]
-
-
-def _tree_lines(value: Any, indent: str = "") -> list[str]:
-    if not isinstance(value, dict):
-        return [f"{indent}{value}"]
-    lines = []
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            lines += [f"{indent}{key}", *_tree_lines(inner, indent + "  ")]
-        else:
-            shown = f"{inner:.4f}" if isinstance(inner, float) else inner
-            lines.append(f"{indent}{key:<{max(1, 34 - len(indent))}} {shown}")
-    return lines
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def main() -> None:

@@ -10,11 +10,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmcore.errors import MmcoreError, UserError
@@ -22,8 +24,15 @@ from mmcore.lake import Dataset, Lake
 from mmcore.recipe import Recipe
 
 if TYPE_CHECKING:
+    from mmcore.champion import Weights
     from mmcore.dedup.stage_semantic import Eyes
-    from mmcore.models import Predictor
+    from mmcore.shards.stage_leakage import Leakage
+    from mmcore.weak.champion import Champion
+    from mmcore.weak.stage_bootstrap import Labeler
+
+
+_SAME_MEANING = 0.95
+"""Cosine from which the leakage check reports two embeddings, unless `dedup.semantic` says."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,11 @@ def pairs(job: Job) -> Dataset:
     """Weak labels for the five tasks: `pairs`."""
     from mmcore.weak import stage
 
-    return stage.run(job.lake, job.day, job.recipe.weak, seed=job.recipe.seed)
+    found = _weights(job)
+    functions = _functions(job, found)
+    labeler = _labeler(job, found)
+    config, seed = job.recipe.weak, job.recipe.seed
+    return stage.run(job.lake, job.day, config, seed, champion=functions, labeler=labeler)
 
 
 def shards(job: Job) -> Dataset:
@@ -126,6 +139,27 @@ def shards(job: Job) -> Dataset:
     from mmcore.shards import stage
 
     return stage.run(job.lake, job.day, job.recipe.shards)
+
+
+def leakage(job: Job) -> Leakage:
+    """What of one split of the shards stands in another, up to the job's day."""
+    from mmcore import champion
+    from mmcore.dedup.bands import near_pairs
+    from mmcore.dedup.verify import same_picture
+    from mmcore.shards.leakage import Likeness
+    from mmcore.shards.stage_leakage import Eyes, find_leaks
+
+    same = job.recipe.dedup
+
+    def verified(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        limits = same.max_mean_difference, same.max_local_difference
+        return same_picture(left, right, *limits)[0]
+
+    near = partial(near_pairs, max_hamming=same.max_hamming, bucket_cap=same.bucket_cap)
+    found = _weights(job)
+    encode = champion.eyes(found).encode if found else None
+    eyes = Eyes(encode, same.semantic or _SAME_MEANING) if encode else None
+    return find_leaks(job.lake, job.day, Likeness(near, verified), eyes)
 
 
 def train(job: Job) -> Dataset:
@@ -216,31 +250,56 @@ def _start(job: Job) -> Path | None:
 
 def _eyes(job: Job) -> Eyes | None:
     """The image encoder of the champion of the days before, where the recipe wants it."""
-    from mmcore import registry
+    from mmcore import champion
     from mmcore.cluster import say
-    from mmcore.dedup.stage_semantic import Eyes
 
     if job.recipe.dedup.semantic is None:
         return None
-    found = registry.champion(job.recipe.registry, job.lake, job.recipe.name, before=job.day)
+    found = _weights(job)
     if found is None:
         say("dedup", f"meaning is not compared: there is no champion of a day before {job.day}")
         return None
-    version, folder = found
-    return Eyes(version.candidate, partial(_embed, folder))
+    return champion.eyes(found)
 
 
-def _embed(folder: Path, images: list[bytes]) -> NDArray[np.float32]:
-    """Embeddings of encoded images, by the model in a folder."""
-    return _model(folder).encode_images(images)
+def _weights(job: Job) -> Weights | None:
+    """The champion of the days before."""
+    from mmcore import champion
+
+    return champion.find_champion(job.recipe, job.lake, job.day)
 
 
-@lru_cache(maxsize=1)
-def _model(folder: Path) -> Predictor:
-    """One model a worker: loading it costs more than embedding a part."""
-    from mmcore.models import load_model
+def _functions(job: Job, found: Weights | None) -> Champion | None:
+    """The champion as labeling functions, where the recipe wants them."""
+    from mmcore import champion
+    from mmcore.cluster import say
+    from mmcore.weak.champion import NEIGHBOURS, SOURCE
 
-    return load_model(folder)
+    if not {SOURCE, NEIGHBOURS}.intersection(job.recipe.weak.functions):
+        return None
+    if found is None:
+        say("pairs", f"no model labels: there is no champion of a day before {job.day}")
+        return None
+    return champion.functions(found)
+
+
+def _labeler(job: Job, found: Weights | None) -> Labeler | None:
+    """The champion as what adds to the labels, and which images the next model is trained on."""
+    from mmcore import champion
+    from mmcore.weak.stage_bootstrap import Labeler
+
+    if found is None:
+        return None
+    shards = job.recipe.shards
+    in_train = partial(_in_train, shards.val_fraction, shards.test_fraction)
+    return Labeler(champion.labeler(found), in_train)
+
+
+def _in_train(val: float, test: float, clusters: pa.Array, asked: pa.Array) -> NDArray[np.bool_]:
+    from mmcore.shards.splits import assign_splits
+
+    splits = assign_splits(clusters, asked, val, test)
+    return pc.equal(splits, "train").to_numpy(zero_copy_only=False)
 
 
 @contextlib.contextmanager

@@ -118,7 +118,11 @@ def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
         else source.model_copy(update={"path": str(folder / source.path)})
         for source in recipe.sources
     ]
-    tokenize, clean = recipe.tokenize, recipe.clean
+    tokenize, clean, weak = recipe.tokenize, recipe.clean, recipe.weak
+    functions = [
+        str(folder / name) if name.rpartition(":")[0].endswith(".py") else name
+        for name in weak.user_functions
+    ]
     if tokenize.file:
         tokenize = tokenize.model_copy(update={"file": str(folder / tokenize.file)})
     if clean.blocklist is not None:
@@ -129,6 +133,7 @@ def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
         "protect": [str(folder / path) for path in recipe.protect],
         "tokenize": tokenize,
         "clean": clean,
+        "weak": weak.model_copy(update={"user_functions": functions}),
     }
     return recipe.model_copy(update=changed)
 

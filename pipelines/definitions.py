@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from pipelines.defs.data import assets as data
+from pipelines.defs.data import checks as data_checks
 from pipelines.defs.operations.schedules import nightly_retraining, nightly_retraining_job
 from pipelines.defs.training import assets as training
 from pipelines.defs.training import checks
@@ -17,7 +18,7 @@ defs = dg.Definitions(
         training.evaluation,
         training.champion,
     ],
-    asset_checks=dg.load_asset_checks_from_modules([checks]),
+    asset_checks=dg.load_asset_checks_from_modules([data_checks, checks]),
     jobs=[nightly_retraining_job],
     schedules=[nightly_retraining],
     resources={"workplace": Workplace()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,3 +32,26 @@ def ray_session() -> Iterator[None]:
     """An embedded Ray with four logical CPUs, shared by all tests of the session."""
     with connect(ClusterSettings(cpus=4)):
         yield
+
+
+@pytest.fixture
+def s3_lake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
+    """A lake on a local server that speaks S3."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    from mmcore.lake import storage
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    # What another test stored is still there: the server's memory is this process's.
+    urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(storage, "_CLIENT", None)
+    boto3.client("s3").create_bucket(Bucket="lake")
+    yield Lake("s3://lake/team")
+    server.stop()

@@ -62,11 +62,14 @@ def test_an_unknown_preset_lists_the_known_ones(tmp_path: Path) -> None:
 def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
     text = "sources: [{kind: folder, path: photos}]\ngold: gold.jsonl\ntokenize: {file: t.json}"
     text += "\nclean: {blocklist: no.txt}"
+    text += "\nweak: {user_functions: ['mine.py:by_brand', 'shop.labels:by_price']}"
     recipe = load(tmp_path, text)
     assert recipe.sources[0].path == str(tmp_path / "photos")
     assert recipe.tokenize.file == str(tmp_path / "t.json")
     assert recipe.gold == str(tmp_path / "gold.jsonl")
     assert recipe.clean.blocklist == str(tmp_path / "no.txt")
+    mine = f"{tmp_path / 'mine.py'}:by_brand"
+    assert recipe.weak.user_functions == [mine, "shop.labels:by_price"]
 
 
 def test_the_commented_recipe_is_valid_and_so_is_every_default_in_it(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from benchmarks.data.material import Captions, with_comment
 from mmcore.clean.occurrences import TEXTS
 from mmcore.clean.stage import CLEANED
 from mmcore.crawl.schemas import CRAWLED, RAW
-from mmcore.dedup.stage import DEDUPLICATED
+from mmcore.dedup.stage_rows import DEDUPLICATED
 from mmcore.lake import Lake
 
 DAY = "2026-01-01"

@@ -1,7 +1,8 @@
 """Near-duplicate images: `mmcore.clean` and `mmcore.dedup` against imagededup's PHash, on one core.
 
     python benchmarks/data/near_images.py corpus --photos FOLDER --out FOLDER --originals 2500
-    python benchmarks/data/near_images.py run --images FOLDER --peer VENV/bin/python
+    python benchmarks/data/near_images.py run --images FOLDER --out FOLDER --peer VENV/bin/python
+        [--data-juicer VENV/bin/python]
 
 `corpus` makes, of each original, one copy by each of the TRANSFORMS, and hard negatives: generated
 scenes and the same scenes with one thing changed (a colour, a count), as pictures of one product
@@ -11,7 +12,9 @@ Files are named ORIGINAL-TRANSFORM.EXT, so the names are the truth.
 `run` gives both sides the same files and asks for all pairs. Ours is what the stages do: measure
 every image (which also makes the JPEG that is stored, and the attributes), candidates by band,
 verified on thumbnails. Imagededup decodes and hashes with one worker, as documented
-(`encode_images`), then searches with its default method at each of the thresholds. A pair is right
+(`encode_images`), then searches with its default method at each of the thresholds. Data-Juicer's
+`image_deduplicator` keeps one image of each imagededup hash: it says that images of one hash are
+the same, and that it kept the first of them is checked. A pair is right
 where both files come from one original. Every original is compared with its copies for recall;
 precision counts all pairs that were found. CPU seconds are those of the process and its children.
 """
@@ -29,6 +32,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -183,13 +187,40 @@ def peer(files: list[Path], thresholds: list[int]) -> dict[str, Any]:
     return result
 
 
+def data_juicer(files: list[Path], _thresholds: list[int]) -> dict[str, Any]:
+    from data_juicer.core.data import NestedDataset
+    from data_juicer.ops.deduplicator.image_deduplicator import ImageDeduplicator
+    from data_juicer.utils.constant import HashKeys
+    from datasets import Dataset
+
+    start = _cpu()
+    method = ImageDeduplicator(method="phash")
+    rows = NestedDataset(Dataset.from_dict({"images": [[str(file)] for file in files]}))
+    hashed = rows.map(method.compute_hash, num_proc=1)
+    encoded = _cpu() - start
+    kept, _ = method.process(hashed)
+    searched = _cpu() - start - encoded
+    alike: dict[str, list[str]] = {}
+    for file, found in zip(files, hashed[HashKeys.imagehash], strict=True):
+        alike.setdefault(found, []).append(file.name)
+    first = [names[0] for names in alike.values()]
+    if [Path(paths[0]).name for paths in kept["images"]] != first:
+        raise SystemExit("Data-Juicer kept other images than the first of each hash")
+    pairs = [pair for names in alike.values() for pair in combinations(names, 2)]
+    return {"encode": encoded, "search": searched, "pairs": {"Data-Juicer": pairs}}
+
+
 def _cpu() -> float:
     """CPU seconds of this process and its finished children."""
     used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used)
 
 
-SIDES: dict[str, Callable[[list[Path], list[int]], dict[str, Any]]] = {"ours": ours, "peer": peer}
+SIDES: dict[str, Callable[[list[Path], list[int]], dict[str, Any]]] = {
+    "ours": ours,
+    "peer": peer,
+    "data-juicer": data_juicer,
+}
 
 
 def work(side: str, images: Path, out: Path, thresholds: list[int]) -> None:
@@ -200,11 +231,12 @@ def work(side: str, images: Path, out: Path, thresholds: list[int]) -> None:
 # -- the comparison --
 
 
-def compare(images: Path, python: Path, out: Path, rounds: int, thresholds: list[int]) -> None:
-    runs: dict[str, list[dict[str, Any]]] = {"ours": [], "peer": []}
-    interpreters = {"ours": Path(sys.executable), "peer": python}
+def compare(
+    images: Path, interpreters: dict[str, Path], out: Path, rounds: int, thresholds: list[int]
+) -> None:
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in interpreters}
     for number in range(rounds):
-        for side in list(SIDES) if number % 2 == 0 else reversed(SIDES):
+        for side in list(runs) if number % 2 == 0 else reversed(runs):
             file = out / f"{side}.json"
             command = [str(interpreters[side]), __file__, "work", "--side", side]
             command += ["--images", str(images), "--out", str(file)]
@@ -258,6 +290,13 @@ def _print_costs(runs: dict[str, list[dict[str, Any]]], images: int) -> None:
             f"| imagededup {threshold} | {encode['peer']:.1f} | {search:.2f} "
             f"| {images / whole:.0f} | {whole / total:.2f} |"
         )
+    if "data-juicer" in runs:
+        search = median([run["search"] for run in runs["data-juicer"]])
+        whole = encode["data-juicer"] + search
+        print(
+            f"| Data-Juicer | {encode['data-juicer']:.1f} | {search:.2f} "
+            f"| {images / whole:.0f} | {whole / total:.2f} |"
+        )
 
 
 def main() -> None:
@@ -273,6 +312,7 @@ def main() -> None:
     side.add_argument("--side", choices=SIDES, required=True)
     run = commands.add_parser("run")
     run.add_argument("--peer", type=Path, required=True, help="Python that has imagededup 0.3")
+    run.add_argument("--data-juicer", type=Path, help="Python that has it and imagededup")
     run.add_argument("--rounds", type=int, default=3)
     for command in (side, run):
         command.add_argument("--images", type=Path, required=True)
@@ -285,7 +325,10 @@ def main() -> None:
         work(chosen.side, chosen.images, chosen.out, chosen.thresholds)
     else:
         chosen.out.mkdir(parents=True, exist_ok=True)
-        compare(chosen.images, chosen.peer, chosen.out, chosen.rounds, chosen.thresholds)
+        interpreters = {"ours": Path(sys.executable), "peer": chosen.peer}
+        if chosen.data_juicer:
+            interpreters["data-juicer"] = chosen.data_juicer
+        compare(chosen.images, interpreters, chosen.out, chosen.rounds, chosen.thresholds)
 
 
 if __name__ == "__main__":

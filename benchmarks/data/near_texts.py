@@ -5,9 +5,9 @@
 
 The corpus is made by near_texts_corpus.py. Every side is a process of its own on one core, in
 alternating order, and reads the same Parquet files. CPU seconds and peak memory are those of the
-whole process, imports included. The answer is checked first: the pairs of rows that a side
-found (or put into one cluster, where it only says that) against all pairs of the exact join; once
-among rows without chains of likenesses, once among all.
+whole process, imports included; Arrow allocates with malloc on every side. The answer is checked
+first: the pairs of rows that a side found (or put into one cluster, where it only says that)
+against all pairs of the exact join; once among rows without chains of likenesses, once among all.
 Peers get the same shingles, the threshold .8 and 128 permutations, cut into the bands that their
 own formula finds best (9 of 13; datatrove has none and is given the same); datatrove gets a
 word tokenizer that splits at white space, which is faster than any of its own.
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import numpy as np
 
 SIMILARITY = 0.8
 PERMUTATIONS, BANDS, ROWS = 128, 9, 13
+MAPPED = 1 << 19  # shingles of sets that ours maps at once, 4 MB
 SHINGLE = {"documents": 5, "captions": 2}
 
 
@@ -42,39 +44,49 @@ def ours(corpus: Path, n: int, work: Path) -> np.ndarray:
     from mmcore.dedup import near_texts, shingles, texts
 
     likeness = near_texts.Likeness(n, SIMILARITY)
-    sizes: list[np.ndarray] = []
-    for file in sorted(corpus.glob("parts/*.parquet")):
-        for batch in pq.ParquetFile(file).iter_batches(4096, columns=["text"]):
-            signed = near_texts.sign(texts.text_key(batch["text"]), likeness)
-            signed.keys.tofile(work / f"{len(sizes)}.keys")
-            signed.sets.hashes.tofile(work / f"{len(sizes)}.sets")
-            sizes.append(signed.sets.sizes)
-    starts = np.cumsum([0, *map(len, sizes)])
-
-    def keys(band: int) -> np.ndarray:
-        return np.concatenate(
-            [
-                np.fromfile(work / f"{lot}.keys", np.uint64, len(size), offset=band * 8 * len(size))
-                for lot, size in enumerate(sizes)
-            ]
-        )
+    lots: list[np.ndarray] = []
+    with ExitStack() as stack:
+        stored = stack.enter_context((work / "sets").open("wb"))
+        bands = [
+            stack.enter_context((work / f"keys-{band}").open("wb"))
+            for band in range(likeness.banding.bands)
+        ]
+        for file in sorted(corpus.glob("parts/*.parquet")):
+            rows = pq.ParquetFile(file, buffer_size=1 << 16, pre_buffer=False)
+            for batch in rows.iter_batches(1024, columns=["text"], use_threads=False):
+                signed = near_texts.sign(texts.text_key(batch["text"]), likeness)
+                for band, keys in zip(bands, signed.keys, strict=True):
+                    keys.tofile(band)
+                signed.sets.hashes.tofile(stored)
+                lots.append(signed.sets.sizes.astype(np.int32))
+    sizes = np.concatenate(lots)
+    del lots
+    offsets = np.append(0, np.cumsum(sizes, dtype=np.int64))
+    starts = np.searchsorted(offsets, np.arange(0, offsets[-1], MAPPED))
 
     def sets(positions: np.ndarray) -> shingles.Shingles:
-        edges = np.searchsorted(positions, starts)
+        cuts = np.searchsorted(positions, np.append(starts, len(sizes)))
         return shingles.joined(
             [
-                shingles.Shingles(
-                    np.fromfile(work / f"{lot}.sets", np.uint64), np.append(0, np.cumsum(size))
-                ).take(positions[edges[lot] : edges[lot + 1]] - starts[lot])
-                for lot, size in enumerate(sizes)
+                some_sets(starts[piece], positions[cuts[piece] : cuts[piece + 1]])
+                for piece in np.flatnonzero(np.diff(cuts))
             ]
         )
 
-    all_sizes = np.concatenate(sizes)
+    def some_sets(first: int, positions: np.ndarray) -> shingles.Shingles:
+        around = offsets[first : positions[-1] + 2]
+        length = int(around[-1] - around[0])
+        if length == 0:  # which no file can be mapped for
+            return shingles.Shingles(np.empty(0, np.uint64), np.zeros(len(positions) + 1, np.int64))
+        hashes = np.memmap(work / "sets", np.uint64, "r", 8 * int(around[0]), (length,))
+        return shingles.Shingles(hashes, around - around[0]).take(positions - first)
+
     found = (
         pairs
         for band in range(likeness.banding.bands)
-        for pairs in near_texts.candidates(keys(band), all_sizes, likeness, 1000)
+        for pairs in near_texts.candidates(
+            np.fromfile(work / f"keys-{band}", np.uint64), sizes, likeness, 1000
+        )
     )
     edges = near_texts.verified(found, sets, likeness.least)
     return np.stack([edges.earlier, edges.later], 1)
@@ -303,6 +315,7 @@ def measured(side: str, python: str, corpus: Path, n: int) -> dict[str, float]:
         command = ["taskset", "-c", core, python, __file__, "work", "--side", side]
         command += ["--corpus", str(corpus), "--words", str(n), "--out", str(out)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HOME": folder}
+        environment["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # its own keeps what was freed
         with Path(folder, "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
             _, status, usage = os.wait4(process.pid, 0)

@@ -4,9 +4,10 @@
     python benchmarks/data/nights.py history --out FOLDER --clusters 10000 100000 1000000
     python benchmarks/data/nights.py rerun --out FOLDER --rows 100000
 
-The days are signatures as clean writes them (hash, thumbnail, digests) with one caption an image,
-in parts of 256 rows; one image in five is a near copy of another. No pixels are decoded: this
-measures the whole dedup stage and nothing else, with an embedded Ray of two CPUs.
+The days are signatures as clean writes them (hash, thumbnail, digests) in parts of 256 rows; one
+image in five is a near copy of another. Each image has one caption, of words of its own, or with
+`growth --captions template` all of one mould. No pixels are decoded: this measures the whole dedup
+stage and nothing else, with an embedded Ray of two CPUs.
 
 `growth` deduplicates one day of each size. `history` gives a night of 10,000 images histories of
 different sizes. `rerun` deduplicates a corpus and then a tenth more on the next day, and compares
@@ -42,6 +43,7 @@ from mmcore.lake import Dataset, Lake
 Indices = npt.NDArray[np.int64]
 ROWS_PER_PART, TEXTS_PER_PART = 256, 20_000
 COPIES = 5  # one image in five is a copy
+CAPTIONS = {"own": "{} {} {} {} {}", "template": "A picture of {}{} and {}{}"}
 DAYS = [f"2026-11-{day:02d}" for day in range(1, 31)]
 
 
@@ -100,12 +102,14 @@ def signatures(numbers: Indices) -> pa.Table:
     )
 
 
-def write_day(lake: Lake, day: str, numbers: Indices) -> None:
-    """`cleaned`, `crawled` and `texts` of a day, in parts as the stages before write them."""
+def write_day(lake: Lake, day: str, numbers: Indices, said: str = "own") -> None:
+    """`cleaned`, `crawled` and `texts` of a day, in parts as the stages before write them.
+
+    said: which of CAPTIONS the images have."""
     shuffled = np.random.default_rng(1).permutation(numbers)
     cleaned, crawled = lake.writer("cleaned", day), lake.writer("crawled", day)
     parts: dict[str, list[Any]] = {"cleaned": [], "crawled": [], "texts": []}
-    said = []
+    shown: list[str] = []
     for index, start in enumerate(range(0, max(1, len(numbers)), ROWS_PER_PART)):
         rows = signatures(shuffled[start : start + ROWS_PER_PART])
         parts["cleaned"].append(cleaned.write_table(index, rows))
@@ -121,21 +125,26 @@ def write_day(lake: Lake, day: str, numbers: Indices) -> None:
             schema=CRAWLED,
         )
         parts["crawled"].append(crawled.write_table(index, table))
-        said += rows["sha256"].to_pylist()
+        shown += rows["sha256"].to_pylist()
     texts = lake.writer("texts", day)
-    for index, some in enumerate(_slices(sorted(said), TEXTS_PER_PART)):
-        parts["texts"].append(texts.write_table(index, _captions(some)))
+    for index, some in enumerate(_slices(sorted(shown), TEXTS_PER_PART)):
+        parts["texts"].append(texts.write_table(index, _captions(some, said)))
     for writer in (cleaned, crawled, texts):
         writer.commit(parts[writer.name], [], {})
 
 
-def _captions(shown: list[str]) -> pa.Table:
+def _words(key: str) -> list[str]:
+    """Five words of a vocabulary of 65,536."""
+    return [key[at : at + 4] for at in range(0, 20, 4)]
+
+
+def _captions(shown: list[str], said: str) -> pa.Table:
     n = len(shown)
     given = {
         "sha256": pa.array(shown),
         "page_url": pa.array(["https://a.test/"] * n),
         "role": pa.array(["alt"] * n),
-        "text": pa.array([f"A picture of {key[:6]} and {key[6:12]}" for key in shown]),
+        "text": pa.array([CAPTIONS[said].format(*_words(key)) for key in shown]),
         "kept": pa.array([True] * n),
         "reason": pa.array(["ok"] * n),
         "places": pa.array([1] * n, pa.int32()),
@@ -175,12 +184,12 @@ def run_night(lake: Lake, day: str) -> dict[str, float]:
     return {"cpu": usage.cpu_seconds, "wall": usage.wall_seconds, "memory": usage.peak_memory_mb}
 
 
-def growth(out: Path, sizes: list[int]) -> None:
+def growth(out: Path, sizes: list[int], said: str) -> None:
     print("| rows | CPU s | CPU µs/row | peak MB | wall s |\n|---|---|---|---|---|")
     for rows in sizes:
         lake = _lake(out / f"growth-{rows}")
         numbers = images(0, rows)
-        write_day(lake, DAYS[0], numbers)
+        write_day(lake, DAYS[0], numbers, said)
         cost = run_night(lake, DAYS[0])
         check(lake.dataset("deduplicated", DAYS[0]), numbers)
         print(
@@ -284,6 +293,8 @@ def main() -> None:
         command.add_argument("--out", type=Path, required=True)
         if name == "history":
             command.add_argument("--clusters", type=int, nargs="+", default=[10_000, 100_000])
+        if name == "growth":
+            command.add_argument("--captions", choices=sorted(CAPTIONS), default="own")
         many = {"nargs": "+"} if name == "growth" else {}
         command.add_argument(
             "--rows", type=int, default=[10_000, 100_000] if many else 10_000, **many
@@ -293,7 +304,7 @@ def main() -> None:
     with connect(ClusterSettings(cpus=2)):
         warm_up(chosen.out)
         if chosen.command == "growth":
-            growth(chosen.out, chosen.rows)
+            growth(chosen.out, chosen.rows, chosen.captions)
         elif chosen.command == "history":
             history(chosen.out, chosen.clusters, chosen.rows)
         else:

@@ -27,9 +27,11 @@ from mmcore.models.fusion_model import FusionModel, parameter_count
 from mmcore.models.images import decode_images
 from mmcore.models.predictor import Predictor
 from mmcore.models.tower import OnnxTower
+from mmcore.shards.order import SampleOrder
 from mmcore.train.data import build_table
 from mmcore.train.loop import Trainer
 from mmcore.train.rank import fitted
+from mmcore.train.samples import MemorySamples
 from mmcore.train.settings import LoopSettings
 from mmcore.train.vocabulary import build_labels
 
@@ -113,10 +115,10 @@ def main() -> None:
         }
     )
     table = build_table(train, labels, tokenizer, config.text.max_tokens)
+    order = SampleOrder(np.array([len(table)]), options.seed)
     trainer = Trainer(
         model,
-        table,
-        lambda numbers: np.asarray(features["train"][numbers]),
+        MemorySamples(table, lambda numbers: np.asarray(features["train"][numbers]), order),
         settings,
         options.seed,
         clock=time.process_time,

@@ -33,11 +33,13 @@ from mmcore.models.images import decode_images
 from mmcore.models.labels import Labels
 from mmcore.models.predictor import Predictor
 from mmcore.models.text import TextTokenizer
+from mmcore.shards.order import SampleOrder
 from mmcore.shards.reader import SampleStore
 from mmcore.tokenize.tokenizer import TokenizerSettings, train_tokenizer
 from mmcore.train.data import build_table
 from mmcore.train.loop import Trainer
 from mmcore.train.rank import fitted
+from mmcore.train.samples import MemorySamples
 from mmcore.train.settings import LoopSettings
 from mmcore.train.vocabulary import answer_key, answer_tokens, build_labels
 
@@ -173,10 +175,10 @@ def run(data: Data, name: str, seconds: float, seed: int, preset: str) -> dict[s
         }
     )
     table = build_table(records, labels, data.tokenizer, config.text.max_tokens)
+    order = SampleOrder(np.array([len(table)]), seed)
     trainer = Trainer(
         model,
-        table,
-        lambda numbers: data.train_pixels[numbers],
+        MemorySamples(table, lambda numbers: data.train_pixels[numbers], order),
         settings,
         seed,
         clock=time.process_time,

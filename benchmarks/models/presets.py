@@ -49,6 +49,7 @@ def batch_of(model: FusionModel, count: int) -> Batch:
         sentiment=torch.zeros_like(rows),
         sentiment_weight=ones,
         cluster=rows,
+        image_weight=ones,
         uniform=torch.rand(count, AUGMENT_COLUMNS),
     )
 

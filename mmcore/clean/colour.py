@@ -24,10 +24,9 @@ def interpolable(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def on_background(rgba: MatLike, background: tuple[int, int, int]) -> MatLike:
-    """RGBA [H, W, 4] laid on one colour: [H, W, 3]."""
-    premultiplied = cv2.cvtColor(rgba, cv2.COLOR_RGBA2mRGBA)
-    rest = cv2.bitwise_not(cv2.extractChannel(rgba, 3))
+def on_background(premultiplied: MatLike, background: tuple[int, int, int]) -> MatLike:
+    """RGBA [H, W, 4], its colours multiplied by alpha, laid on one colour: [H, W, 3]."""
+    rest = cv2.bitwise_not(cv2.extractChannel(premultiplied, 3))
     shares = [rest if c == 255 else cv2.convertScaleAbs(rest, alpha=c / 255) for c in background]
     return cv2.add(cv2.cvtColor(premultiplied, cv2.COLOR_RGBA2RGB), cv2.merge(shares))
 

@@ -15,7 +15,7 @@ import simplejpeg
 from cv2.typing import MatLike
 from PIL import Image
 
-from mmcore.clean.colour import srgb
+from mmcore.clean.colour import on_background, srgb
 from mmcore.clean.decode import decode
 from mmcore.clean.detect import Detector, Found
 from mmcore.clean.faces import blur
@@ -84,8 +84,11 @@ def _shown(
     """sRGB [H, W, 3] of `size` as a browser shows it, and whether its sides were swapped."""
     if isinstance(image, Drawing):
         return image.draw(size, policy.background), False
-    decoded, mode = decode(data, image, header, size, policy.background_rgb)
-    small = srgb(resize(decoded, size), mode, image.info.get("icc_profile"))
+    decoded, mode = decode(data, image, header, size)
+    small = resize(decoded, size)
+    if mode == "RGBa":
+        small, mode = on_background(small, policy.background_rgb), "RGB"
+    small = srgb(small, mode, image.info.get("icc_profile"))
     orientation = _orientation(image)
     return _turn(small, orientation), orientation >= 5
 

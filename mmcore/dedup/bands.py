@@ -24,6 +24,7 @@ from mmcore.dedup.runs import Indices, Run, sorted_run
 
 WIDTHS = (22, 21, 21)  # bits of each band, from the lowest
 MAX_HAMMING = 8  # beyond, a radius of 3 would ask every band for 1,500 neighbours
+_FEW = 32  # a run with so many times more buckets than hashes is searched, not tabled
 _AT_ONCE = 2_000_000  # pairs or probes; bounds memory: 16 bytes each and a few temporaries
 
 
@@ -125,22 +126,63 @@ def candidates(
     return Candidates(query, found, bits, capped)
 
 
+def near_pairs(hashes: Hashes, max_hamming: int, bucket_cap: int) -> tuple[Indices, Indices]:
+    """All pairs (i, j), i after j, of hashes [N] within `max_hamming` bits, each once; of a bucket
+    over `bucket_cap` that many are looked at."""
+    own = np.arange(len(hashes))
+    found = [
+        candidates([band_run(hashes, own, band)], hashes, own, band, max_hamming, bucket_cap)
+        for band in bands(max_hamming)
+    ]
+    return np.concatenate([f.query for f in found]), np.concatenate([f.found for f in found])
+
+
 def _ranges(run: Run, wanted: Hashes, band: Band) -> Iterator[tuple[Indices, Indices, Indices]]:
     """(query, start, stop in the run) of every probe that meets a bucket, in bounded blocks."""
-    shift = np.uint64(64 - band.width)
-    occupied = np.zeros(2**band.width, np.bool_)
-    occupied[run.keys >> shift] = True
-    prefix = wanted >> shift
-    rest = (np.uint64(1) << shift) - np.uint64(1)
+    buckets = _Buckets.of(run, band)
+    prefix = wanted >> np.uint64(64 - band.width)
     masks = band.masks()
     # A mask at a time costs calls, all at once memory: as many as make a block.
     step = max(1, _AT_ONCE // max(1, len(wanted)))
     for start in range(0, len(masks), step):
         probes = prefix[None, :] ^ masks[start : start + step, None]
-        _, query = hit = np.nonzero(occupied[probes])
-        keys = probes[hit] << shift
-        low = np.searchsorted(run.keys, keys, "left")
-        yield query, low, np.searchsorted(run.keys, keys | rest, "right")
+        _, query = hit = np.nonzero(buckets.occupied[probes])
+        low, high = buckets.ranges(probes[hit])
+        yield query, low, high
+
+
+@dataclass(frozen=True)
+class _Buckets:
+    """Where the hashes with one prefix lie in a run: `starts` [2**width + 1] of a large one, in
+    which a binary search would miss the cache at every step."""
+
+    run: Run
+    shift: np.uint64
+    occupied: npt.NDArray[np.bool_]
+    starts: npt.NDArray[np.int32] | None
+
+    @classmethod
+    def of(cls, run: Run, band: Band) -> _Buckets:
+        shift, size = np.uint64(64 - band.width), 2**band.width
+        if len(run.keys) * _FEW < size:
+            occupied = np.zeros(size, np.bool_)
+            occupied[run.keys >> shift] = True
+            return cls(run, shift, occupied, None)
+        counts = np.bincount((run.keys >> shift).astype(np.int64), minlength=size)
+        starts = np.zeros(size + 1, np.int32)
+        np.cumsum(counts, out=starts[1:])
+        return cls(run, shift, counts > 0, starts)
+
+    def ranges(self, prefixes: Hashes) -> tuple[Indices, Indices]:
+        """Start and stop of the bucket of each prefix."""
+        if self.starts is not None:
+            return self.starts[prefixes].astype(int), self.starts[prefixes + np.uint64(1)].astype(
+                int
+            )
+        keys = prefixes << self.shift
+        rest = (np.uint64(1) << self.shift) - np.uint64(1)
+        low = np.searchsorted(self.run.keys, keys, "left")
+        return low, np.searchsorted(self.run.keys, keys | rest, "right")
 
 
 def _below(

@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from mmcore.dedup import bands, index, records
+from mmcore.dedup.hashing import Hashes, short_digests
 from mmcore.dedup.images import Known
 from mmcore.dedup.index import Index, PartRef
 from mmcore.dedup.runs import Indices
@@ -80,6 +82,15 @@ class History(Index):
             records.split_ranks(rows["split"]),
             pa.concat_arrays([empty, *rows["day"].chunks]),
         )
+
+    def names(self, ids: Indices) -> tuple[Hashes, npt.NDArray[np.int8]]:
+        """The first 64 bits of the name, and the rank of the split, of ascending cluster ids."""
+        names, split = np.zeros(len(ids), np.uint64), np.full(len(ids), -1, np.int8)
+        for rows, batch, at in self.rows("clusters", ids):
+            some = pa.table(batch.select(_ABOUT)).take(pa.array(at))
+            names[rows] = short_digests(some["cluster"])
+            split[rows] = records.split_ranks(some["split"])
+        return names, split
 
     def blocked(self) -> pa.Table:
         """Hashes of what was taken down: BLOCKED."""

@@ -7,8 +7,9 @@ of the image that leads a new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,22 +22,61 @@ from mmcore.dedup.runs import Indices
 
 COLUMNS = ["sha256", "kept", "phash", "pixels", "width", "height"]
 
+OK, EXACT, NEAR, SEEN, PROTECTED, TAKEN_DOWN, SEMANTIC = range(7)
+REASONS = (
+    "ok",
+    "exact_duplicate",
+    "near_duplicate",
+    "seen_before",
+    "protected",
+    "taken_down",
+    "semantic_duplicate",
+)
+"""What the codes above stand for."""
+
+Places = npt.NDArray[np.int32]
+Reasons = npt.NDArray[np.int8]
+
 
 @dataclass(frozen=True)
-class Images:
-    """The day's images that clean kept, from best to worst, as parallel arrays [N]."""
+class Facts:
+    """Of the images clean kept of some rows of `cleaned`, in their order: parallel arrays [n]."""
 
-    keys: pa.Array
-    """sha256, string."""
     short: Hashes
     """First 64 bits of sha256."""
     pixels: Hashes
     """First 64 bits of the digest of the pixels."""
     hashes: Hashes
     """Perceptual hashes."""
-    twin: Indices
+    area: Indices
+    """Width times height."""
+
+    @classmethod
+    def of(cls, rows: pa.Table) -> Facts:
+        """From rows of `cleaned` with COLUMNS."""
+        rows = rows.filter(rows["kept"])
+        area = pc.multiply(rows["width"].cast(pa.int64()), rows["height"].cast(pa.int64()))
+        return cls(
+            short_digests(rows["sha256"]),
+            short_digests(rows["pixels"]),
+            rows["phash"].to_numpy(),
+            area.to_numpy(),
+        )
+
+
+@dataclass(frozen=True)
+class Images:
+    """The day's images that clean kept, from best to worst, as arrays [N]: 32 bytes each."""
+
+    short: Hashes
+    """First 64 bits of sha256."""
+    pixels: Hashes
+    """First 64 bits of the digest of the pixels."""
+    hashes: Hashes
+    """Perceptual hashes."""
+    twin: Places
     """First position with the very same pixels."""
-    place: Indices
+    place: Places
     """Number among the kept images in the order of `cleaned`: where its thumbnail is."""
 
     def __len__(self) -> int:
@@ -56,28 +96,32 @@ class Known:
 
 @dataclass(frozen=True)
 class Assigned:
-    """Cluster code and reason of every image [N]."""
+    """Cluster code and reason (a code of REASONS) of every image [N]."""
 
     code: Indices
-    reason: npt.NDArray[np.object_]
+    reason: Reasons
 
 
-def read_images(parts: Iterable[pa.Table]) -> Images:
-    """From the parts of `cleaned` with COLUMNS."""
-    rows = pa.concat_tables(part.filter(part["kept"]) for part in parts).combine_chunks()
-    short = short_digests(rows["sha256"])
-    area = pc.multiply(rows["width"], rows["height"]).to_numpy()
-    order = clusters.rank_order(area, short)
-    pixels = short_digests(rows["pixels"])[order]
+def joined(parts: Sequence[Facts]) -> Facts:
+    """Several lots of facts as one."""
+
+    def column(name: str, kind: type[np.generic]) -> npt.NDArray[Any]:
+        return np.concatenate([np.empty(0, kind), *(getattr(part, name) for part in parts)])
+
+    short, pixels, hashes = (column(name, np.uint64) for name in ("short", "pixels", "hashes"))
+    return Facts(short, pixels, hashes, column("area", np.int64))
+
+
+def ranked(facts: Facts) -> Images:
+    """The images from best to worst. facts: of all of them, in the order of `cleaned`."""
+    order = clusters.rank_order(facts.area, facts.short)
+    pixels = facts.pixels[order]
     return Images(
-        keys=pa.concat_arrays([pa.array([], pa.string()), *rows["sha256"].chunks]).take(
-            pa.array(order)
-        ),
-        short=short[order],
+        short=facts.short[order],
         pixels=pixels,
-        hashes=rows["phash"].to_numpy()[order],
-        twin=clusters.first_of_each(pixels),
-        place=order,
+        hashes=facts.hashes[order],
+        twin=clusters.first_of_each(pixels).astype(np.int32),
+        place=order.astype(np.int32),
     )
 
 
@@ -121,8 +165,8 @@ def assign(
         leads,
         same_pixels,
     ]
-    reasons = ["taken_down", "protected", "seen_before", "ok", "exact_duplicate"]
-    return Assigned(code, np.select(conditions, reasons, "near_duplicate").astype(object))
+    reasons = [TAKEN_DOWN, PROTECTED, SEEN, OK, EXACT]
+    return Assigned(code, np.select(conditions, reasons, NEAR).astype(np.int8))
 
 
 @dataclass(frozen=True)

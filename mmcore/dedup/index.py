@@ -98,6 +98,8 @@ class Index:
 
     def ids(self, table: str, wanted: Hashes) -> Indices:
         """The smallest cluster id of each key in a table of ids: int64 [n], -1 where none."""
+        if not self.state.runs(table):
+            return np.full(len(wanted), -1, np.int64)
         order = np.argsort(wanted, kind="stable")
         ascending = wanted[order]
         found = np.full(len(wanted), -1, np.int64)

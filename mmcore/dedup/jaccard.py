@@ -8,7 +8,7 @@ import numpy.typing as npt
 from mmcore.dedup.shingles import BITS, Hashes, Indices, Shingles
 
 _PAIRS_AT_ONCE = 1 << (64 - BITS)
-_ELEMENTS_AT_ONCE = 1_000_000  # shingles of both sides; bounds memory
+_ELEMENTS_AT_ONCE = 250_000  # shingles of both sides; bounds memory
 
 
 def jaccard(sets: Shingles, left: Indices, right: Indices, least: float) -> npt.NDArray[np.float64]:

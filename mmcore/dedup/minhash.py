@@ -17,7 +17,7 @@ import numpy as np
 
 from mmcore.dedup.shingles import Hashes, Indices, Shingles
 
-_PAIRS_AT_ONCE = 250_000  # bounds memory: 16 bytes a pair and a few temporaries
+_PAIRS_AT_ONCE = 50_000  # bounds memory: 16 bytes a pair and a few temporaries
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ class _Buckets:
     @classmethod
     def of(cls, keys: Hashes) -> _Buckets:
         order = np.argsort(keys, kind="stable")
-        same = np.diff(keys[order]) == 0
+        keys = keys[order]
+        same = keys[1:] == keys[:-1]
         several = np.zeros(len(keys), np.bool_)
         several[1:] = same
         several[:-1] |= same

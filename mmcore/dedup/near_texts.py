@@ -17,8 +17,9 @@ from mmcore.dedup import jaccard, minhash, shingles, texts
 from mmcore.dedup.minhash import Pairs
 from mmcore.dedup.shingles import Hashes, Indices, Shingles
 
-_PAIRS_AT_ONCE = 500_000
-_TEXTS_AT_ONCE = 15_000  # whose sets are read at once: some 20 MB for documents
+_PAIRS_COLLECTED = 350_000
+_PAIRS_AT_ONCE = 50_000
+_TEXTS_AT_ONCE = 8_000  # whose sets are read at once: some 6 MB for documents
 
 
 @dataclass(frozen=True)
@@ -104,38 +105,39 @@ def edges_of(parts: Sequence[Edges]) -> Edges:
 
 
 def _portions(pairs: Iterable[Pairs]) -> Iterator[Pairs]:
-    """The pairs, collected and cut into portions that name a bounded number of texts."""
-    waiting: list[Pairs] = []
+    """The pairs, each once, in portions that name a bounded number of texts."""
+    waiting = [np.empty(0, np.int64)]  # earlier << 32 | later: sorted, those of one text together
     for some in pairs:
-        waiting.append(some)
-        if sum(len(p.later) for p in waiting) >= _PAIRS_AT_ONCE:
-            yield from _cut(waiting)
-            waiting = []
-    yield from _cut(waiting)
+        waiting.append(some.earlier << 32 | some.later)
+        if sum(map(len, waiting)) >= _PAIRS_COLLECTED:
+            # Most pairs come from several bands.
+            waiting = [_distinct(np.concatenate(waiting))]
+        if len(waiting[0]) > 0.8 * _PAIRS_COLLECTED:
+            yield from _halved(waiting[0])
+            waiting = [np.empty(0, np.int64)]
+    yield from _halved(_distinct(np.concatenate(waiting)))
 
 
-def _cut(pairs: list[Pairs]) -> Iterator[Pairs]:
-    later = np.concatenate([np.empty(0, np.int64), *(p.later for p in pairs)])
-    earlier = np.concatenate([np.empty(0, np.int64), *(p.earlier for p in pairs)])
-    # Once each, and pairs of one text together.
-    codes = np.unique(earlier << 32 | later)
-    yield from _halved(Pairs(codes & 0xFFFFFFFF, codes >> 32))
-
-
-def _halved(pairs: Pairs) -> Iterator[Pairs]:
-    """The pairs, halved until each part names few enough texts."""
-    count = len(pairs.later)
-    if count == 0:
-        return
-    if 2 * count <= _TEXTS_AT_ONCE or len(_texts_of(pairs)) <= _TEXTS_AT_ONCE:
-        yield pairs
-        return
-    for half in (slice(0, count // 2), slice(count // 2, count)):
-        yield from _halved(Pairs(pairs.later[half], pairs.earlier[half]))
+def _halved(codes: Indices) -> Iterator[Pairs]:
+    """The pairs of some codes, halved until each part has and names few enough."""
+    if len(codes) <= _PAIRS_AT_ONCE:
+        pairs = Pairs(codes & 0xFFFFFFFF, codes >> 32)
+        if 2 * len(codes) <= _TEXTS_AT_ONCE or len(_texts_of(pairs)) <= _TEXTS_AT_ONCE:
+            if len(codes):
+                yield pairs
+            return
+    for half in np.array_split(codes, 2):
+        yield from _halved(half)
 
 
 def _texts_of(pairs: Pairs) -> Indices:
-    return np.unique(np.concatenate([pairs.later, pairs.earlier]))
+    return _distinct(np.concatenate([pairs.later, pairs.earlier]))
+
+
+def _distinct(numbers: Indices) -> Indices:
+    """Sorted, each once; in place, where np.unique would fill a hash table of several times."""
+    numbers.sort()
+    return numbers[np.diff(numbers, prepend=~numbers[:1]) != 0]
 
 
 def _verified(pairs: Pairs, read: Callable[[Indices], Shingles], least: float) -> Edges:

@@ -22,7 +22,7 @@ def split_ranks(splits: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return pc.fill_null(pc.index_in(splits, pa.array(SPLITS)), -1).to_numpy().astype(np.int64)
 
 
-def split_names(ranks: npt.NDArray[np.int64]) -> pa.Array:
+def split_names(ranks: npt.NDArray[np.integer]) -> pa.Array:
     """Split names of ranks; null for -1."""
     return pa.array(SPLITS).take(pa.array(ranks, mask=ranks < 0))
 

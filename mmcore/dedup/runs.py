@@ -38,6 +38,13 @@ def sorted_run(keys: Hashes, ids: npt.NDArray[np.integer]) -> Run:
     return Run(keys[order], ids[order].astype(np.uint32))
 
 
+def followed(first: Run, then: Run) -> Run:
+    """Two runs as one; all ids of the first are smaller."""
+    keys = np.concatenate([first.keys, then.keys])
+    order = np.argsort(keys, kind="stable")  # Timsort: of two sorted runs a single merge
+    return Run(keys[order], np.concatenate([first.ids, then.ids])[order])
+
+
 def as_table(run: Run) -> pa.Table:
     """Columns `key` (uint64) and `id` (uint32)."""
     return pa.table({"key": run.keys, "id": run.ids})

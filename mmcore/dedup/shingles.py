@@ -74,9 +74,8 @@ def blocks(keys: pa.Array | pa.ChunkedArray) -> Iterator[pa.Array]:
     """Cut normalised texts (`texts.text_key`) into blocks of bounded size, in order."""
     for chunk in keys.chunks if isinstance(keys, pa.ChunkedArray) else [keys]:
         start = 0
-        if len(chunk) == 0:
-            continue
-        ends = np.cumsum(pc.binary_length(pc.fill_null(chunk, "")).to_numpy().astype(np.int64))
+        _, offsets = _buffers(_filled(chunk).cast(pa.large_string()))
+        ends = offsets[1:]
         while start < len(chunk):
             done = ends[start - 1] if start else 0
             stop = int(np.searchsorted(ends, done + _BLOCK_BYTES, "right"))
@@ -88,7 +87,7 @@ def blocks(keys: pa.Array | pa.ChunkedArray) -> Iterator[pa.Array]:
 def shingle(keys: pa.Array, words: int) -> Shingles:
     """The shingles of a block of normalised texts [N]: runs of `words` (1 to 5) words, or of
     CHARACTERS characters; a text shorter than one run is one shingle. Null counts as empty."""
-    keys = pc.fill_null(keys, "").cast(pa.large_string())
+    keys = _filled(keys).cast(pa.large_string())
     keys, unsegmented = _without_marks(keys)
     data, offsets = _buffers(keys)
     in_word = _IN_WORD[data]
@@ -97,7 +96,7 @@ def shingle(keys: pa.Array, words: int) -> Shingles:
     if not characters.any():
         return _runs(by_word, words)
     # The other way of cutting, for some texts only.
-    few = pa.array(np.flatnonzero(characters))
+    few = _to_arrow(np.flatnonzero(characters))
     part_data, part_offsets = _buffers(keys.take(few))
     by_character = _characters(part_data, part_offsets, _IN_WORD[part_data])
     return _spliced(_runs(by_word, words), _runs(by_character, CHARACTERS), characters)
@@ -111,10 +110,9 @@ def _without_marks(keys: pa.Array) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
     if not pc.any(foreign).as_py():
         return keys, unsegmented
     rows = pc.filter(keys, foreign)
-    dense = pc.count_substring_regex(rows, _UNSEGMENTED).to_numpy()
-    unsegmented[foreign.to_numpy(zero_copy_only=False)] = (
-        2 * dense > pc.count_substring_regex(rows, _LETTERS).to_numpy()
-    )
+    dense = _to_numpy(pc.count_substring_regex(rows, _UNSEGMENTED))
+    letters = _to_numpy(pc.count_substring_regex(rows, _LETTERS))
+    unsegmented[_to_numpy(foreign.cast(pa.int64())) > 0] = 2 * dense > letters
     plain = pc.replace_substring_regex(rows, _NO_WORD, " ")
     return pc.replace_with_mask(keys, foreign, plain), unsegmented
 
@@ -126,6 +124,24 @@ def _buffers(texts: pa.Array) -> tuple[Bytes, Indices]:
     if data is None or not len(texts):
         return np.empty(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
     return np.frombuffer(data, np.uint8)[first[0] : first[-1]], first - first[0]
+
+
+def _filled(texts: pa.Array) -> pa.Array:
+    """The same with empty texts for null."""
+    return pc.fill_null(texts, "") if texts.null_count else texts
+
+
+# Arrow's own ways between it and NumPy import pandas, to see whether an array is one of its: 33 MB.
+
+
+def _to_arrow(positions: Indices) -> pa.Array:
+    return pa.Array.from_buffers(pa.int64(), len(positions), [None, pa.py_buffer(positions)])
+
+
+def _to_numpy(counts: pa.Array) -> Indices:
+    """Counts int64 [N] without nulls."""
+    found = np.frombuffer(counts.buffers()[1], np.int64)
+    return found[counts.offset : counts.offset + len(counts)]
 
 
 # --- units: words or characters -------------------------------------------------------------------

@@ -1,24 +1,25 @@
 """The dedup stage: which images of a day are new, which are copies, and what they are called.
 
-Hashes, keys and edges move; image bytes do not. The driver holds a few numbers per image of the
-day, tasks read thumbnails and texts where they need them. What earlier days had is asked from their
+Hashes, keys and edges move; image bytes do not. The driver holds some 32 bytes per image of the
+day (images.py, decisions.py), no names and no rows; tasks read thumbnails, keys and texts where
+they need them. What earlier days had is asked from their
 index (history.py), which is extended by the day at the end.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmcore.dedup import (
     bands,
     images,
-    records,
     shingles,
+    stage_barred,
+    stage_images,
     stage_index,
     stage_protect,
     stage_rows,
@@ -26,13 +27,10 @@ from mmcore.dedup import (
     stage_text_index,
     takedown,
 )
-from mmcore.dedup.hashing import positions, short_digests
+from mmcore.dedup.decisions import Decisions, decide
 from mmcore.dedup.history import History
-from mmcore.dedup.images import Assigned, Barred, Images
 from mmcore.dedup.near_texts import Likeness
-from mmcore.dedup.runs import Indices
 from mmcore.dedup.stage_protect import Protect, Protected
-from mmcore.dedup.stage_search import Listed, Thumbnails, near_listed
 from mmcore.dedup.stage_semantic import Eyes, semantic_duplicates
 from mmcore.dedup.stage_text_index import Compared, TextLimits
 from mmcore.lake import Dataset, DatasetWriter, Lake
@@ -139,19 +137,28 @@ def run(
     if done is not None:
         stage_text_index.extend(lake, heard, day)
     else:
-        writer, night = lake.writer("deduplicated", day), stage_text_index.start(lake, day)
-        found, search = _assigned(writer, history, inputs, config, eyes)
-        rows = stage_rows.write(
-            writer,
-            inputs.texts,
-            inputs.crawled,
-            _decided(inputs.crawled, history, *found, day),
-            heard,
-            night,
-        )
-        done = writer.commit(rows.parts, parents, settings, rows.metadata | {"search": search})
-        stage_text_index.extend(lake, heard, day, night, rows.spoken)
+        done = _made(lake, day, config, eyes, (inputs, history, heard), (parents, settings))
     stage_index.extend(lake, history, day)
+    return done
+
+
+def _made(
+    lake: Lake,
+    day: str,
+    config: Config,
+    eyes: Eyes | None,
+    given: tuple[_Inputs, History, Compared],
+    stamp: tuple[list[Dataset], dict[str, Any]],
+) -> Dataset:
+    """Write `deduplicated@DAY` and `text_index@DAY`. What is known of each image and text ends
+    here: the index of images is made from what is stored."""
+    inputs, history, heard = given
+    writer, night = lake.writer("deduplicated", day), stage_text_index.start(lake, day)
+    decided, search = _decided(writer, history, inputs, config, eyes)
+    sources = stage_rows.Sources(inputs.cleaned, inputs.crawled, inputs.texts, history, day)
+    rows = stage_rows.write(writer, sources, decided, heard, night)
+    done = writer.commit(rows.parts, *stamp, rows.metadata | {"search": search})
+    stage_text_index.extend(lake, heard, day, night, rows.spoken)
     return done
 
 
@@ -174,81 +181,25 @@ class _Inputs:
         return [ds for ds in (*given, *self.protected.datasets) if ds is not None]
 
 
-def _assigned(
+def _decided(
     writer: DatasetWriter, history: History, inputs: _Inputs, config: Config, eyes: Eyes | None
-) -> tuple[tuple[Images, Assigned], dict[str, int]]:
-    """The day's images, the cluster of each, and the counts of the search."""
-    parts = [part.filter(part["kept"]) for part in inputs.cleaned.iter_parts(images.COLUMNS)]
-    day = images.read_images(parts)
+) -> tuple[Decisions, dict[str, int]]:
+    """What is decided about the day's images, and the counts of the search."""
+    day, thumbnails = stage_images.read(writer, inputs.cleaned)
     seen = images.seen_codes(day, history.ids("seen", day.short), history.ids("pixels", day.pixels))
     asked = images.queries(day, seen)
-    kept = [part.num_rows for part in parts]
-    thumbnails = stage_search.write_thumbnails(writer, inputs.cleaned, kept)
     found = stage_search.search(history, day, asked, thumbnails, config.limits)
-    barred = _barred(history, inputs, day, thumbnails, config)
+    listed = inputs.takedown.read() if inputs.takedown else takedown.TAKEDOWN.empty_table()
+    blocked = takedown.blocked(listed, history.blocked())
+    protected = inputs.protected.images
+    barred = stage_barred.barred(day, blocked, inputs.crawled, protected, thumbnails, config.limits)
     thumbnails.remove()
     assigned = images.assign(day, history.state.ids, seen, asked, found.leader, barred)
     if inputs.normalized is not None and config.semantic and eyes:
-        leads = np.flatnonzero(assigned.reason == "ok")
+        leads = np.flatnonzero(assigned.reason == images.OK)
         scratch = writer.storage, f"{writer.folder}/embeddings"
         again = semantic_duplicates(
             inputs.normalized, day.short[leads], config.semantic, eyes, *scratch
         )
-        assigned.reason[leads[again]] = "semantic_duplicate"
-    return (day, assigned), found.counts
-
-
-def _barred(
-    history: History, inputs: _Inputs, day: Images, thumbnails: Thumbnails, config: Config
-) -> Barred:
-    """Images of the day that were taken down or are of an evaluation set, or near one of those."""
-    listed = inputs.takedown.read() if inputs.takedown else takedown.TAKEDOWN.empty_table()
-    blocked = takedown.blocked(listed, history.blocked())
-    crawled = inputs.crawled.iter_parts(["sha256", "image_url", "page_url"])
-    taken_down = blocked.exactly(day, crawled)
-    taken_down |= near_listed(day, [Listed(blocked.hashes)], thumbnails, config.limits)
-    given, protected = [], np.zeros(len(day), np.bool_)
-    if (dataset := inputs.protected.images) is not None:
-        for number, part in enumerate(dataset.iter_parts(["sha256", "pixels", "phash"])):
-            protected |= np.isin(day.short, short_digests(part["sha256"]))
-            protected |= np.isin(day.pixels, short_digests(part["pixels"]))
-            given.append(Listed(part["phash"].to_numpy(), dataset, number))
-    protected |= near_listed(day, given, thumbnails, config.limits)
-    return Barred(taken_down, protected)
-
-
-def _decided(
-    crawled: Dataset, history: History, day_images: Images, assigned: Assigned, day: str
-) -> pa.Table:
-    """The rows but for captions and annotations, by cluster and key."""
-    codes, number = np.unique(assigned.code, return_inverse=True)
-    old = int(np.searchsorted(codes, history.state.ids))
-    known = history.known(codes[:old])
-    leaders = pa.array(codes[old:] - history.state.ids)
-    names = pa.concat_arrays([known.names, day_images.keys.take(leaders)])
-    days = pa.concat_arrays([known.day, pa.array([day] * len(leaders), pa.string())])
-    split = np.concatenate([known.split, np.full(len(leaders), -1, np.int64)])
-    _raise_splits(split, crawled, day_images, number)
-    where = pa.array(number)
-    table = pa.table(
-        {
-            "sha256": day_images.keys,
-            "cluster": names.take(where),
-            "kept": pa.array(assigned.reason == "ok"),
-            "reason": pa.array(assigned.reason, pa.string()),
-            "split": records.split_names(split[number]),
-            "day_first_seen": days.take(where),
-        }
-    )
-    return table.sort_by([("cluster", "ascending"), ("sha256", "ascending")])
-
-
-def _raise_splits(split: Indices, crawled: Dataset, day_images: Images, number: Indices) -> None:
-    """Raise the rank of each cluster to the best protected split its images were asked for."""
-    order = np.argsort(day_images.short)
-    for part in crawled.iter_parts(["sha256", "split"]):
-        asked = part.filter(pc.is_valid(part["split"]))
-        at = positions(day_images.short[order], short_digests(asked["sha256"]))
-        there = at >= 0
-        cluster = number[order[at[there]]]
-        np.maximum.at(split, cluster, records.split_ranks(asked["split"])[there])
+        assigned.reason[leads[again]] = images.SEMANTIC
+    return decide(day, assigned, history, stage_rows.ROWS_PER_PART), found.counts

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmcore.cluster import map_parts
-from mmcore.dedup import bands, records, runs, stage_history, takedown
+from mmcore.dedup import bands, images, records, runs, stage_history, stage_stored, takedown
 from mmcore.dedup.hashing import Hashes, positions, short_digests
 from mmcore.dedup.history import BANDS, CLUSTERS, NAME, TABLES, History, State
+from mmcore.dedup.images import Places
 from mmcore.dedup.index import INDEX_FILE, PartRef
 from mmcore.dedup.runs import Indices
 from mmcore.dedup.stage_parts import (
@@ -33,8 +33,8 @@ from mmcore.dedup.stage_parts import (
 from mmcore.dedup.takedown import BLOCKED
 from mmcore.lake import Dataset, DatasetWriter, Lake
 
-_LEADING = ("ok", "semantic_duplicate")
-_ACCEPTED = (*_LEADING, "exact_duplicate", "near_duplicate", "seen_before")
+_LEADING = (images.OK, images.SEMANTIC)
+_ACCEPTED = (*_LEADING, images.EXACT, images.NEAR, images.SEEN)
 
 
 # --- find it --------------------------------------------------------------------------------------
@@ -100,57 +100,40 @@ class _New:
     pixels: tuple[Hashes, Indices]
     leader_hashes: Hashes
     leader_ids: Indices
-    leader_part: Indices
-    leader_row: Indices
-    leader_split: Indices
+    leader_part: Places
+    leader_row: Places
+    leader_split: npt.NDArray[np.int8]
     blocked: pa.Table
     blocked_ids: Indices
 
 
 def _new_rows(history: History, deduplicated: Dataset, cleaned: Dataset) -> _New:
-    facts = _facts(cleaned)
-    rows = deduplicated.read(["sha256", "cluster", "reason", "split"])
-    short, cluster = short_digests(rows["sha256"]), short_digests(rows["cluster"])
-    at = _find(facts["short"], short)  # where each row is in the order of `cleaned`
+    facts, rows = stage_stored.placed(cleaned), stage_stored.decided(deduplicated)
+    at = _find(facts.short, rows.short)  # where each row is in the order of `cleaned`
     there = at >= 0
-    reason = rows["reason"].combine_chunks()
-    leads = there & pc.is_in(reason, pa.array(_LEADING)).to_numpy(zero_copy_only=False)
-    accepted = there & pc.is_in(reason, pa.array(_ACCEPTED)).to_numpy(zero_copy_only=False)
-    barred = there & pc.equal(reason, "taken_down").to_numpy(zero_copy_only=False)
+    leads = there & np.isin(rows.reason, _LEADING)
+    accepted = there & np.isin(rows.reason, _ACCEPTED)
+    barred = there & (rows.reason == images.TAKEN_DOWN)
     leader = np.flatnonzero(leads)[np.argsort(at[leads], kind="stable")]
     leader_ids = history.state.ids + np.arange(len(leader))
-    old = history.ids("seen", cluster)
-    own = _find(short[leader], cluster)
+    old = history.ids("seen", rows.cluster)
+    own = _find(rows.short[leader], rows.cluster)
     ids = np.where(own >= 0, history.state.ids + own, old)
     accepted &= ids >= 0
     return _New(
-        _unknown(history, "seen", short[accepted], ids[accepted]),
-        _unknown(history, "pixels", facts["pixels"][at[accepted]], ids[accepted]),
-        facts["phash"][at[leader]],
+        _unknown(history, "seen", rows.short[accepted], ids[accepted]),
+        _unknown(history, "pixels", facts.pixels[at[accepted]], ids[accepted]),
+        facts.hashes[at[leader]],
         leader_ids,
-        facts["part"][at[leader]],
-        facts["row"][at[leader]],
-        records.split_ranks(rows["split"])[leader],
+        facts.part[at[leader]],
+        facts.row[at[leader]],
+        rows.split[leader],
         pa.table(
-            [short[barred], facts["pixels"][at[barred]], facts["phash"][at[barred]]],
+            [rows.short[barred], facts.pixels[at[barred]], facts.hashes[at[barred]]],
             schema=BLOCKED,
         ),
         np.unique(old[barred & (old >= 0)]),
     )
-
-
-def _facts(cleaned: Dataset) -> dict[str, Any]:
-    """Of the images clean kept, in their order: short digests, hash, and where the row is."""
-    columns: dict[str, list[Any]] = {n: [] for n in ("short", "pixels", "phash", "part", "row")}
-    for part, table in enumerate(cleaned.iter_parts(["sha256", "kept", "pixels", "phash"])):
-        kept = table["kept"].to_numpy()
-        table = table.filter(table["kept"])
-        columns["short"].append(short_digests(table["sha256"]))
-        columns["pixels"].append(short_digests(table["pixels"]))
-        columns["phash"].append(table["phash"].to_numpy())
-        columns["part"].append(np.full(table.num_rows, part))
-        columns["row"].append(np.flatnonzero(kept))
-    return {name: np.concatenate(found) for name, found in columns.items()}
 
 
 def _find(values: Hashes, wanted: Hashes) -> Indices:
@@ -178,10 +161,10 @@ def _write_new(night: Night, new: _New, cleaned: Dataset, day: str) -> dict[str,
     items = [
         _Leaders(
             night.name("clusters"),
-            *(
-                values[start : start + CLUSTERS_PER_PART]
-                for values in (new.leader_ids, new.leader_part, new.leader_row, new.leader_split)
-            ),
+            new.leader_ids[start : start + CLUSTERS_PER_PART],
+            new.leader_part[start : start + CLUSTERS_PER_PART],
+            new.leader_row[start : start + CLUSTERS_PER_PART],
+            new.leader_split[start : start + CLUSTERS_PER_PART],
         )
         for start in range(0, count, CLUSTERS_PER_PART)
     ]
@@ -199,9 +182,9 @@ def _write_new(night: Night, new: _New, cleaned: Dataset, day: str) -> dict[str,
 class _Leaders:
     file: str
     ids: Indices
-    part: Indices
-    row: Indices
-    split: Indices
+    part: Places
+    row: Places
+    split: npt.NDArray[np.int8]
 
 
 def _clusters_part(writer: DatasetWriter, cleaned: Dataset, day: str, leaders: _Leaders) -> Written:

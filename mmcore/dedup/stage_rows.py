@@ -1,14 +1,14 @@
 """The rows of `deduplicated@DAY`: decisions joined with captions and annotations, on Ray.
 
-The only place of the stage that reads texts. Tasks read those of their own clusters; the driver
-holds a few numbers per image and caption.
+Keys, texts and annotations are sorted by the part of the result that they belong to; a task reads
+those of its own clusters and writes their rows. The driver holds a few numbers per image and
+caption.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,18 @@ import pyarrow.compute as pc
 
 from mmcore.cluster import map_parts
 from mmcore.dedup import records, texts
+from mmcore.dedup.decisions import Decisions
+from mmcore.dedup.hashing import positions, short_digests
+from mmcore.dedup.history import History
+from mmcore.dedup.images import OK, REASONS
 from mmcore.dedup.runs import Indices
 from mmcore.dedup.stage_parts import Night
 from mmcore.dedup.stage_shuffle import Route, Sorted, Source, shuffle
-from mmcore.dedup.stage_text_index import Compared, Spoken, hear, kept_clusters
+from mmcore.dedup.stage_text_index import Compared, Spoken, hear
 from mmcore.dedup.stage_texts import TextClusters
 from mmcore.lake import Dataset, DatasetWriter, Part
 
-_ROWS_PER_PART = 20_000
+ROWS_PER_PART = 20_000
 
 DEDUPLICATED = pa.schema(
     [
@@ -52,6 +56,17 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class Sources:
+    """What the rows of DAY are made of."""
+
+    cleaned: Dataset
+    crawled: Dataset
+    texts: Dataset
+    history: History
+    day: str
+
+
+@dataclass(frozen=True)
 class _Written:
     rows: int
     part: Part
@@ -62,94 +77,94 @@ class _Written:
 
 
 def write(
-    writer: DatasetWriter,
-    found: Dataset,
-    crawled: Dataset,
-    rows: pa.Table,
-    compared: Compared,
-    night: Night,
+    writer: DatasetWriter, sources: Sources, decided: Decisions, compared: Compared, night: Night
 ) -> Rows:
-    """Parts of `deduplicated@DAY`, each of whole clusters; `found` is `texts@DAY`.
+    """Parts of `deduplicated@DAY`, each of whole clusters.
 
-    rows: by cluster and key. compared: what texts are compared with. night: of the index of texts.
+    compared: what texts are compared with. night: of the index of texts.
     """
-    starts = _starts(rows["cluster"])
-    cuts = _cuts(starts, rows.num_rows)
-    at = np.arange(rows.num_rows)
-    cluster = np.searchsorted(starts, at, "right") - 1
-    route = Route.of(rows["sha256"], cluster, np.searchsorted(cuts[1:-1], at, "right"))
+    route = Route(decided.keys, decided.cluster, decided.part)
+    sort = partial(shuffle, route=route, storage=writer.storage)
+    spoken = hear(night, sources.texts, route, decided.kept, compared)
+    near = spoken.found.clusters
     folder = f"{writer.folder}/sorted"
-    spoken = hear(night, found, route, kept_clusters(cluster, rows["kept"]), compared)
-    said, near = spoken.said, spoken.found.clusters
-    notes_source = Source(crawled, ["sha256", "annotation"], _annotated, _nothing)
-    notes, _ = shuffle(notes_source, route, writer.storage, f"{folder}/notes", "dedup annotations")
-    task = partial(_rows_part, writer, said, notes, spoken.banned, near)
-    # Taken, not sliced: a pickled slice carries the whole table.
-    items = [
-        (number, rows.take(pa.array(np.arange(start, stop))))
-        for number, (start, stop) in enumerate(pairwise(cuts))
-    ]
+    keys, _ = sort(
+        Source(sources.cleaned, ["sha256", "kept"], _kept, _nothing),
+        folder=f"{folder}/keys",
+        description="dedup keys",
+    )
+    notes, asked = sort(
+        Source(sources.crawled, ["sha256", "annotation", "split"], _asserted, _splits),
+        folder=f"{folder}/notes",
+        description="dedup annotations",
+    )
+    split = decided.split.copy()
+    for cluster, rank in asked:
+        np.maximum.at(split, cluster, rank)
+    given = _Given(keys, spoken.said, notes, spoken.banned, near)
+    task = partial(_rows_part, writer, sources, given, replace(decided, split=split))
+    items = list(range(route.parts))
     done = map_parts(task, items, description="dedup captions", unit="images")
-    notes.remove()
-    metadata = _metadata(rows, done) | {"texts": near.counts}
+    writer.storage.delete(folder)
+    metadata = {"funnel": decided.funnel, "captions": _captions(done), "texts": near.counts}
     return Rows([part.part for part in done], metadata, spoken)
 
 
-def _metadata(rows: pa.Table, done: list[_Written]) -> dict[str, Any]:
-    reasons = {v["values"].as_py(): v["counts"].as_py() for v in pc.value_counts(rows["reason"])}
-    kept = reasons.pop("ok", 0)
+def _captions(done: list[_Written]) -> dict[str, int]:
     return {
-        "funnel": {"images": rows.num_rows, **dict(sorted(reasons.items())), "kept": kept},
-        "captions": {
-            "kept": sum(part.captions for part in done),
-            "near_duplicates": sum(part.near for part in done),
-            "under_too_many_clusters": sum(part.widespread for part in done),
-            "protected": sum(part.protected for part in done),
-        },
+        "kept": sum(part.captions for part in done),
+        "near_duplicates": sum(part.near for part in done),
+        "under_too_many_clusters": sum(part.widespread for part in done),
+        "protected": sum(part.protected for part in done),
     }
 
 
-def _starts(clusters: pa.ChunkedArray) -> Indices:
-    """The first row of each cluster; the rows lie by cluster."""
-    names = clusters.combine_chunks()
-    if not len(names):
-        return np.empty(0, np.int64)
-    changes = pc.not_equal(names.slice(1), names.slice(0, len(names) - 1))
-    return np.flatnonzero(np.concatenate([[True], changes.to_numpy(zero_copy_only=False)]))
+def _kept(rows: pa.Table) -> pa.Table:
+    return rows.filter(rows["kept"]).select(["sha256"])
 
 
-def _cuts(starts: Indices, rows: int) -> list[int]:
-    """Edges of slices of about equal size that do not cut through a cluster; at least one slice."""
-    wanted = np.arange(_ROWS_PER_PART, rows, _ROWS_PER_PART)
-    firsts = starts[np.searchsorted(starts, wanted, "right") - 1] if len(wanted) else wanted
-    return [0, *(cut for cut in np.unique(firsts).tolist() if cut > 0), rows]
+def _asserted(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.or_(pc.is_valid(rows["annotation"]), pc.is_valid(rows["split"])))
 
 
-def _annotated(rows: pa.Table) -> pa.Table:
-    return rows.filter(pc.is_valid(rows["annotation"]))
+def _splits(rows: pa.Table, clusters: Indices) -> tuple[Indices, npt.NDArray[np.int8]]:
+    """The clusters that a split was asked for, and the best protected one of each."""
+    rank = records.split_ranks(rows["split"])
+    order = np.lexsort((-rank, clusters))
+    order = order[rank[order] >= 0]
+    first = order[np.flatnonzero(np.diff(clusters[order], prepend=-1))]
+    return clusters[first], rank[first].astype(np.int8)
 
 
 def _nothing(rows: pa.Table, clusters: Indices) -> None:
-    """Annotations need no note."""
+    """Keys need no note."""
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What is known of the images of every part: their keys, captions and annotations; the texts
+    that describe nothing, and those that follow others."""
+
+    keys: Sorted
+    said: Sorted
+    notes: Sorted
+    banned: npt.NDArray[np.uint64]
+    near: TextClusters
 
 
 def _rows_part(
-    writer: DatasetWriter,
-    said: Sorted,
-    noted: Sorted,
-    banned: npt.NDArray[np.uint64],
-    near: TextClusters,
-    item: tuple[int, pa.Table],
+    writer: DatasetWriter, sources: Sources, given: _Given, decided: Decisions, part: int
 ) -> _Written:
-    """Ray task: captions and annotations of some clusters, joined to their rows."""
-    part, rows = item
+    """Ray task: the rows of some clusters, joined with their captions and annotations."""
+    near = given.near
+    rows = _decisions(sources, given.keys, decided, part)
     names = rows.filter(rows["kept"])["cluster"].combine_chunks()  # one kept row a cluster
     owner = pc.index_in(rows["cluster"], names)  # [rows], null where the cluster is old
     mine = rows["sha256"].combine_chunks()
-    free = [_unprotected(table, near.protected) for table in said.read(part)]
+    free = [_unprotected(table, near.protected) for table in given.said.read(part)]
     tables = (table for table, _ in free)
-    merged = texts.merge_all(tables, mine, owner, len(names), banned, near.followers)
-    notes = records.merge_all(noted.read(part), mine, owner, len(names))
+    merged = texts.merge_all(tables, mine, owner, len(names), given.banned, near.followers)
+    notes = records.merge_all(given.notes.read(part), mine, owner, len(names))
     barred = sum(count for _, count in free)
     if len(near.protected):
         notes, more = records.without_captions(notes, near.protected)
@@ -168,6 +183,33 @@ def _rows_part(
         merged.near,
         barred,
     )
+
+
+def _decisions(sources: Sources, keys: Sorted, decided: Decisions, part: int) -> pa.Table:
+    """The rows of one part but for captions and annotations, by cluster and key."""
+    sha256 = pa.table({"sha256": pa.array([], pa.string())})
+    sha256 = pa.concat_tables([sha256, *keys.read(part)])["sha256"].combine_chunks()
+    at = positions(decided.keys, short_digests(sha256))
+    clusters, number = np.unique(decided.cluster[at], return_inverse=True)
+    ids, leads = decided.ids[clusters], np.flatnonzero(decided.leads[at])
+    known = sources.history.known(np.sort(ids[ids >= 0]))
+    # Which row of `known`, or of the leaders after them, tells the name of each cluster.
+    told = np.searchsorted(known.ids, ids)
+    told[number[leads]] = len(known.ids) + np.arange(len(leads))
+    days = pa.concat_arrays([known.day, pa.array([sources.day] * len(leads), pa.string())])
+    names = pa.concat_arrays([known.names, sha256.take(pa.array(leads))])
+    where, reason = pa.array(told[number]), decided.reason[at]
+    table = pa.table(
+        {
+            "sha256": sha256,
+            "cluster": names.take(where),
+            "kept": pa.array(reason == OK),
+            "reason": pa.array(REASONS).take(pa.array(reason)),
+            "split": records.split_names(decided.split[decided.cluster[at]]),
+            "day_first_seen": days.take(where),
+        }
+    )
+    return table.sort_by([("cluster", "ascending"), ("sha256", "ascending")])
 
 
 def _unprotected(said: pa.Table, protected: npt.NDArray[np.uint64]) -> tuple[pa.Table, int]:

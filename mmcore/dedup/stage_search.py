@@ -15,22 +15,19 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from mmcore.cluster import map_parts
 from mmcore.dedup import bands, clusters, runs, verify
 from mmcore.dedup.bands import Band
-from mmcore.dedup.history import BANDS, History, thumbs_of
-from mmcore.dedup.images import Images
-from mmcore.dedup.index import arrow_file
+from mmcore.dedup.history import BANDS, History
+from mmcore.dedup.images import Images, Places
 from mmcore.dedup.runs import Indices, Run
+from mmcore.dedup.stage_images import Thumbnails
 from mmcore.dedup.verify import Thumbs
-from mmcore.lake import Dataset, DatasetWriter, Storage
 
 _BLOCK = 200_000  # queries; bounds the edges the driver holds at once
-_QUERIES_PER_TASK = 25_000
-_PAIRS_AT_ONCE = 10_000  # whose thumbnails are in memory together
-_THUMBS_PER_FILE = 16_000
+QUERIES_PER_TASK = 25_000
+PAIRS_AT_ONCE = 10_000  # whose thumbnails are in memory together
 
 
 @dataclass(frozen=True)
@@ -51,146 +48,6 @@ class Found:
     counts: dict[str, int]
 
 
-# --- thumbnails of the day where a task can reach any of them -------------------------------------
-
-
-@dataclass(frozen=True)
-class Thumbnails:
-    """Files of the day's thumbnails; `starts` are the places at which each file begins.
-
-    Scratch: written beside the index of the day while it is made, and removed.
-    """
-
-    storage: Storage
-    folder: str
-    starts: Indices
-
-    def read(self, places: Indices) -> Thumbs:
-        """uint8 [n, 16, 16, 3] of ascending places."""
-        found = np.empty((len(places), verify.EDGE, verify.EDGE, 3), np.uint8)
-        files = np.searchsorted(self.starts, places, "right") - 1
-        for file in np.unique(files).tolist():
-            here = files == file
-            with self.storage.open(f"{self.folder}/{file:05d}.arrow") as source:
-                column = pa.ipc.open_file(source).get_batch(0)["thumb"]
-                found[here] = thumbs_of(column)[places[here] - self.starts[file]]
-        return found
-
-    def any_order(self, places: Indices) -> Thumbs:
-        """As `read`, of places in any order."""
-        distinct, where = np.unique(places, return_inverse=True)
-        return self.read(distinct)[where]
-
-    def remove(self) -> None:
-        """Delete the files."""
-        self.storage.delete(self.folder)
-
-
-def write_thumbnails(writer: DatasetWriter, cleaned: Dataset, kept: list[int]) -> Thumbnails:
-    """Copy the thumbnails of kept images; `kept` counts them in each part of `cleaned`."""
-    groups: list[list[int]] = [[]]
-    starts, inside = [0], 0
-    for part, count in enumerate(kept):
-        if inside and inside + count > _THUMBS_PER_FILE:
-            groups.append([])
-            starts.append(starts[-1] + inside)
-            inside = 0
-        groups[-1].append(part)
-        inside += count
-    folder = f"{writer.folder}/thumbnails"
-    task = partial(_write_thumbnails, writer.storage, folder, cleaned)
-    map_parts(task, list(enumerate(groups)), description="dedup thumbnails", unit="images")
-    return Thumbnails(writer.storage, folder, np.array(starts))
-
-
-@dataclass(frozen=True)
-class _Copied:
-    rows: int
-
-
-def _write_thumbnails(
-    storage: Storage, folder: str, cleaned: Dataset, item: tuple[int, list[int]]
-) -> _Copied:
-    """Ray task: the thumbnails of a few parts as one file."""
-    number, parts = item
-    tables = []
-    for part in parts:
-        rows = cleaned.read_part(part, ["kept", "thumb"])
-        tables.append(rows.filter(rows["kept"]).select(["thumb"]))
-    rows = pa.concat_tables(tables) if tables else pa.table({"thumb": pa.array([], pa.binary(768))})
-    storage.write(f"{folder}/{number:05d}.arrow", arrow_file(rows))
-    return _Copied(rows.num_rows)
-
-
-# --- what must not be used ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Listed:
-    """Signatures to stay clear of: uint64 [n] hashes and, where a look-alike is to be told from a
-    copy, the part of a dataset that has `thumb` of each."""
-
-    hashes: npt.NDArray[np.uint64]
-    dataset: Dataset | None = None
-    part: int = 0
-
-
-def near_listed(
-    day: Images, listed: list[Listed], thumbnails: Thumbnails, limits: Limits
-) -> npt.NDArray[np.bool_]:
-    """Which images of the day are near-duplicates of a listed one: bool [N]."""
-    near = np.zeros(len(day), np.bool_)
-    listed = [one for one in listed if len(one.hashes)]
-    starts = range(0, len(day), _QUERIES_PER_TASK) if listed else []
-    slices = [
-        (
-            day.hashes[start : start + _QUERIES_PER_TASK],
-            day.place[start : start + _QUERIES_PER_TASK],
-        )
-        for start in starts
-    ]
-    task = partial(_near_listed, listed, thumbnails, limits)
-    done = map_parts(task, slices, description="dedup barred", unit="parts")
-    for start, found in zip(starts, done, strict=True):
-        near[start + found] = True
-    return near
-
-
-def _near_listed(
-    listed: list[Listed],
-    thumbnails: Thumbnails,
-    limits: Limits,
-    item: tuple[npt.NDArray[np.uint64], Indices],
-) -> Indices:
-    """Ray task: positions in a slice of the day of those near a listed one."""
-    hashes, place = item
-    found = [np.empty(0, np.int64)]
-    for one in listed:
-        above = np.full(len(hashes), len(one.hashes))  # every listed one comes before any image
-        thumbs = None
-        if one.dataset is not None:
-            column = one.dataset.read_part(one.part, ["thumb"])["thumb"]
-            thumbs = thumbs_of(column.combine_chunks())
-        for band in bands.bands(limits.max_hamming):
-            run = [bands.band_run(one.hashes, np.arange(len(one.hashes)), band)]
-            pairs = bands.candidates(
-                run, hashes, above, band, limits.max_hamming, limits.bucket_cap
-            )
-            if thumbs is None:
-                found.append(pairs.query)
-                continue
-            for start in range(0, len(pairs.query), _PAIRS_AT_ONCE):
-                query = pairs.query[start : start + _PAIRS_AT_ONCE]
-                other = thumbs[pairs.found[start : start + _PAIRS_AT_ONCE]]
-                mine = thumbnails.any_order(place[query])
-                same, _ = verify.same_picture(mine, other, limits.max_mean, limits.max_local)
-                found.append(query[same])
-    return np.unique(np.concatenate(found))
-
-
-# --- the search -----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Searched:
     """What a block is compared with, besides itself; ids from `known` on are of the day."""
@@ -198,7 +55,7 @@ class _Searched:
     history: History
     known: int
     thumbnails: Thumbnails
-    place: Indices
+    place: Places
     today: list[list[Run]]
     """Of each band: the leaders of earlier blocks, and the block."""
     limits: Limits
@@ -238,18 +95,21 @@ def search(
     known = history.state.ids
     leader = np.empty(len(asked), np.int64)
     cut = [band for band in bands.bands(limits.max_hamming) if band.radius >= 0]
-    led: list[list[Run]] = [[] for _ in cut]
+    nothing = day.hashes[:0], asked[:0]
+    led = [bands.band_run(*nothing, band) for band in cut]
     counts: Counter[str] = Counter()
     for start in range(0, len(asked), block):
         positions = asked[start : start + block]
         hashes, own = day.hashes[positions], known + positions
-        runs_ = [[*old, bands.band_run(hashes, own, b)] for old, b in zip(led, cut, strict=True)]
+        runs_ = [[old, bands.band_run(hashes, own, b)] for old, b in zip(led, cut, strict=True)]
         searched = _Searched(history, known, thumbnails, day.place, runs_, limits)
         edges = _compared(searched, cut, hashes, own, counts)
         leader[start : start + block] = found = _led(own, edges)
         leads = found == own
-        for band, runs_of_band in zip(cut, led, strict=True):
-            runs_of_band.append(bands.band_run(hashes[leads], own[leads], band))
+        led = [
+            runs.followed(old, bands.band_run(hashes[leads], own[leads], band))
+            for old, band in zip(led, cut, strict=True)
+        ]
     names = ("candidate_pairs", "verified_pairs", "capped_buckets")
     return Found(leader, {"compared": len(asked), **{name: counts[name] for name in names}})
 
@@ -265,11 +125,11 @@ def _compared(
         _Asked(
             band,
             start,
-            hashes[start : start + _QUERIES_PER_TASK],
-            own[start : start + _QUERIES_PER_TASK],
+            hashes[start : start + QUERIES_PER_TASK],
+            own[start : start + QUERIES_PER_TASK],
         )
         for band in cut
-        for start in range(0, len(own), _QUERIES_PER_TASK)
+        for start in range(0, len(own), QUERIES_PER_TASK)
     ]
     done = map_parts(partial(_edges, searched), items, description="dedup", unit="comparisons")
     for edges in done:
@@ -321,8 +181,8 @@ def _thumb_pairs(
     searched: _Searched, left: Indices, right: Indices
 ) -> Iterator[tuple[Thumbs, Thumbs]]:
     """Thumbnails of pairs of ids, a bounded number at a time."""
-    for start in range(0, len(left), _PAIRS_AT_ONCE):
-        pairs = np.stack([ids[start : start + _PAIRS_AT_ONCE] for ids in (left, right)])
+    for start in range(0, len(left), PAIRS_AT_ONCE):
+        pairs = np.stack([ids[start : start + PAIRS_AT_ONCE] for ids in (left, right)])
         ids, where = np.unique(pairs, return_inverse=True)
         old = int(np.searchsorted(ids, searched.known))
         thumbs = np.empty((len(ids), verify.EDGE, verify.EDGE, 3), np.uint8)

@@ -27,28 +27,34 @@ _ROWS_PER_FILE = 20_000
 
 @dataclass(frozen=True)
 class Route:
-    """Where the rows of an image go: keys [N] sorted, and the cluster and part of each."""
+    """Where the rows of an image go: keys [N] sorted, the cluster of each, and the part of the
+    result that each cluster [C] lies in."""
 
     keys: Hashes
     cluster: npt.NDArray[np.int32]
     part: npt.NDArray[np.int32]
-    parts: int
 
-    @classmethod
-    def of(cls, sha256: pa.ChunkedArray, cluster: Indices, part: Indices) -> Route:
-        """From parallel columns of the result: image key, number of its cluster and of its part."""
-        keys = short_digests(sha256)
-        order = np.argsort(keys)
-        return cls(
-            keys[order],
-            cluster[order].astype(np.int32),
-            part[order].astype(np.int32),
-            int(part.max(initial=0)) + 1,
-        )
+    @property
+    def parts(self) -> int:
+        """How many parts the result has, at least one."""
+        return int(self.part.max(initial=0)) + 1
 
     def find(self, sha256: pa.ChunkedArray) -> Indices:
         """Position of each image in the route, -1 where it has none: int64 [n]."""
         return positions(self.keys, short_digests(sha256))
+
+
+def groups(dataset: Dataset, rows: int) -> list[list[int]]:
+    """Numbers of parts that follow each other, in groups of at most about `rows` rows."""
+    found: list[list[int]] = []
+    inside = 0
+    for number, part in enumerate(dataset.parts):
+        if not found or inside + part.rows > rows:
+            found.append([])
+            inside = 0
+        found[-1].append(number)
+        inside += part.rows
+    return found
 
 
 @dataclass(frozen=True)
@@ -105,15 +111,9 @@ def shuffle(
     source: Source, route: Route, storage: Storage, folder: str, description: str
 ) -> tuple[Sorted, list[Any]]:
     """The scratch files, and the note of each."""
-    groups: list[list[int]] = []
-    inside = 0
-    for number, part in enumerate(source.dataset.parts):
-        if not groups or inside + part.rows > _ROWS_PER_FILE:
-            groups.append([])
-            inside = 0
-        groups[-1].append(number)
-        inside += part.rows
-    items = [_Item(file, parts) for file, parts in enumerate(groups)]
+    items = [
+        _Item(file, parts) for file, parts in enumerate(groups(source.dataset, _ROWS_PER_FILE))
+    ]
     task = partial(_sort, source, route, storage, folder)
     done = map_parts(task, items, description=description, unit="rows")
     return Sorted(storage, folder, len(items)), [one.note for one in done]
@@ -121,17 +121,15 @@ def shuffle(
 
 def _sort(source: Source, route: Route, storage: Storage, folder: str, item: _Item) -> _Done:
     """Ray task: a few parts of the source as one file with a batch for each part of the result."""
-    tables = []
-    for part in item.parts:
-        rows = source.select(source.dataset.read_part(part, source.columns))
-        at = route.find(rows["sha256"])
-        tables.append(rows.filter(pa.array(at >= 0)).append_column("at", pa.array(at[at >= 0])))
+    tables = [source.select(source.dataset.read_part(part, source.columns)) for part in item.parts]
     rows = pa.concat_tables(tables)
-    at = rows["at"].to_numpy()
-    note = source.note(rows.drop_columns(["at"]), route.cluster[at].astype(np.int64))
-    order = np.argsort(route.part[at], kind="stable")
-    rows = rows.drop_columns(["at"]).take(pa.array(order)).combine_chunks()
-    edges = np.searchsorted(route.part[at][order], np.arange(route.parts + 1)).tolist()
+    at = route.find(rows["sha256"])
+    rows, at = rows.filter(pa.array(at >= 0)), at[at >= 0]
+    note = source.note(rows, route.cluster[at].astype(np.int64))
+    target = route.part[route.cluster[at]]
+    order = np.argsort(target, kind="stable")
+    rows = rows.take(pa.array(order)).combine_chunks()
+    edges = np.searchsorted(target[order], np.arange(route.parts + 1)).tolist()
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, rows.schema) as writer:
         for start, stop in pairwise(edges):

@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmcore.cluster import map_parts
-from mmcore.dedup import runs, stage_history, stage_texts, texts
-from mmcore.dedup.hashing import Hashes, positions, short_digests
+from mmcore.dedup import runs, stage_history, stage_stored, stage_texts, texts
+from mmcore.dedup.hashing import Hashes, positions
+from mmcore.dedup.images import OK
 from mmcore.dedup.index import INDEX_FILE, PartRef
 from mmcore.dedup.near_texts import Likeness
 from mmcore.dedup.runs import Indices
@@ -115,6 +116,7 @@ def hear(
     )
     hashes = np.concatenate([np.empty(0, np.uint64), *(hashes for hashes, _ in noted)])
     where = np.concatenate([np.empty(0, np.int64), *(clusters for _, clusters in noted)])
+    del noted
     return Spoken(said, found, *_standing(found, hashes, where, new, compared))
 
 
@@ -234,18 +236,16 @@ def _tables(likeness: Likeness) -> list[str]:
 
 
 def _images(deduplicated: Dataset) -> tuple[Route, npt.NDArray[np.bool_]]:
-    """The day's images, all to one part, and which clusters are new and kept."""
-    rows = deduplicated.read(["sha256", "cluster", "kept"])
-    number = np.unique(short_digests(rows["cluster"]), return_inverse=True)[1]
-    route = Route.of(rows["sha256"], number, np.zeros(len(number), np.int64))
-    return route, kept_clusters(number, rows["kept"])
-
-
-def kept_clusters(number: Indices, kept: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    """Of each cluster whether an image of it is kept. Of an earlier day's cluster none is."""
-    found = np.zeros(int(number.max(initial=-1)) + 1, np.bool_)
-    found[number[kept.to_numpy()]] = True
-    return found
+    """The day's images, all to one part, and which clusters are new and kept. Of an earlier day's
+    cluster no image is kept."""
+    rows = stage_stored.decided(deduplicated)
+    names, cluster = np.unique(rows.cluster, return_inverse=True)
+    kept = np.zeros(len(names), np.bool_)
+    kept[cluster[rows.reason == OK]] = True
+    order = np.argsort(rows.short)
+    return Route(
+        rows.short[order], cluster[order].astype(np.int32), np.zeros(len(names), np.int32)
+    ), kept
 
 
 def _write_new(night: Night, spoken: Spoken, compared: Compared) -> dict[str, list[PartRef]]:

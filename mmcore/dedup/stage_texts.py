@@ -139,8 +139,10 @@ def find(
     given = len(protected.parts) if protected else 0
     items = list(range(given + said.files))
     task = partial(_sign, lots, said, protected, likeness)
-    signed = map_parts(task, items, description="dedup texts", unit="texts")
-    ranked = Texts.of(signed, given, history)
+    # Not named: what the lots told ends with the ranking.
+    ranked = Texts.of(
+        map_parts(task, items, description="dedup texts", unit="texts"), given, history
+    )
     bands = range(likeness.banding.bands) if len(ranked.hashes) else range(0)
     search = partial(_edges, lots, ranked, history, likeness, cap)
     done = map_parts(search, list(bands), description="dedup near texts", unit="pairs")
@@ -235,18 +237,16 @@ def _clustered(lots: Lots, ranked: Texts, history: TextHistory, done: Sequence[_
     free = ~barred[edges.later] & ~(inside & barred[np.maximum(edges.earlier, 0)])
     distance = np.rint((1 - edges.similarity) * 1e6).astype(np.int64)
     leader = clusters.lead(count, edges.later[free], edges.earlier[free], distance[free])
-    leads = np.flatnonzero((leader == np.arange(count)) & (ranked.known < 0) & ~barred)
-    own = np.full(count, -1, np.int64)
-    own[leads] = history.state.ids + np.arange(len(leads))
-    ids = np.where(leader < 0, as_id(leader), own[np.maximum(leader, 0)])
-    ids = np.where(barred, -1, np.where(ranked.known >= 0, ranked.known, ids))
+    near_earlier = int((leader < 0).sum())
+    ids, leads = _ids(ranked, history, leader, barred)
+    del leader
     names, hashes, used = _named(ranked, history, ids, leads)
     follows = np.flatnonzero(names != ranked.hashes)
     follows = follows[np.argsort(ranked.hashes[follows])]
     counts = {
         "distinct": count - ranked.protected,
         "seen_before": int((ranked.known >= 0).sum()),
-        "near_earlier": int((leader < 0).sum()),
+        "near_earlier": near_earlier,
         "candidate_pairs": edges.candidates,
         "verified_pairs": len(edges.later),
         "capped": sum(one.capped for one in done),
@@ -255,6 +255,22 @@ def _clustered(lots: Lots, ranked: Texts, history: TextHistory, done: Sequence[_
     followers = Followers(ranked.hashes[follows], names[follows])
     found = TextClusters(followers, np.sort(ranked.hashes[barred]), counts)
     return Found(found, lots, ranked, ids, leads, hashes, used)
+
+
+def _ids(
+    ranked: Texts, history: TextHistory, leader: Indices, barred: npt.NDArray[np.bool_]
+) -> tuple[Indices, Indices]:
+    """The cluster id of each text, -1 of barred ones, and the positions of new leaders."""
+    count = len(leader)
+    new = (ranked.known < 0) & ~barred
+    own = leader == np.arange(count)
+    leads = np.flatnonzero(own & new)
+    ids = np.where(barred, -1, ranked.known)
+    ids[leads] = history.state.ids + np.arange(len(leads))
+    inside, outside = np.flatnonzero(new & ~own & (leader >= 0)), np.flatnonzero(new & (leader < 0))
+    ids[inside] = ids[leader[inside]]
+    ids[outside] = as_id(leader[outside])
+    return ids, leads
 
 
 def _named(
@@ -267,6 +283,7 @@ def _named(
     # New ids count up in the order of the new leaders, and each is used by its leader at least.
     hashes = np.concatenate([history.leaders(old), ranked.hashes[leads]])
     names = ranked.hashes.copy()
-    names[ids >= 0] = hashes[np.searchsorted(used, ids[ids >= 0])]
+    has = ids >= 0
+    names[has] = hashes[np.searchsorted(used, ids[has])]
     order = np.argsort(hashes)
     return names, hashes[order], used[order]

@@ -95,16 +95,13 @@ class Blocked:
     pixels: Hashes
     hashes: Hashes
 
-    def exactly(self, day: Images, crawled: Iterable[pa.Table]) -> npt.NDArray[np.bool_]:
-        """Which images of a day are blocked by their URL, bytes or pixels: bool [N].
+    def exactly(self, day: Images, shown: Hashes) -> npt.NDArray[np.bool_]:
+        """Which images of a day are blocked by their bytes, pixels or URL: bool [N].
 
-        crawled: parts with `sha256, image_url, page_url`.
+        shown: short digests of the images that were found at one of `urls` (see `shown_at`).
         """
-        found = np.isin(day.short, self.digests) | np.isin(day.pixels, self.pixels)
-        if len(self.urls):
-            shown = shown_at(crawled, self.urls)
-            found |= pc.is_in(day.keys, shown).to_numpy(zero_copy_only=False)
-        return found
+        digests = np.concatenate([self.digests, shown])
+        return np.isin(day.short, digests) | np.isin(day.pixels, self.pixels)
 
 
 def blocked(listed: pa.Table, earlier: pa.Table) -> Blocked:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -39,12 +38,12 @@ def text_key(texts: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
     """
     if isinstance(texts, pa.ChunkedArray):
         return pa.chunked_array([text_key(chunk) for chunk in texts.chunks], texts.type)
-    ascii = pc.fill_null(pc.string_is_ascii(texts), True)
+    ascii = pc.string_is_ascii(texts)
     if pc.all(ascii, min_count=0).as_py():
         return _ascii_key(texts)
     # Apart, because ASCII, most of what there is, needs no normalisation.
     rest = pc.invert(ascii)
-    keys = _ascii_key(pc.if_else(ascii, texts, pa.scalar("", texts.type)))
+    keys = _ascii_key(pc.if_else(ascii, texts, pa.nulls(1, texts.type)[0]))
     return pc.replace_with_mask(keys, rest, _key(pc.filter(texts, rest)))
 
 
@@ -66,6 +65,8 @@ def _ascii_key(texts: pa.Array) -> pa.Array:
 
 def key_hashes(keys: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.uint64]:
     """64-bit hashes of the keys, the same in every process and on every machine."""
+    import pandas as pd  # 33 MB that signing a text rarely needs
+
     if isinstance(keys, pa.ChunkedArray):
         keys = keys.combine_chunks()
     codes = keys.dictionary_encode()

@@ -11,6 +11,7 @@ A writer that dies leaves an attempt folder nobody points to; `Lake.sweep` remov
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ from mmcore.lake.manifest import (
     input_fingerprint,
 )
 from mmcore.lake.parquet import parquet_bytes
-from mmcore.lake.storage import Storage, sha256_hex
+from mmcore.lake.storage import Sink, Storage, sha256_hex
 from mmcore.lake.version import code_version
 
 
@@ -106,6 +107,39 @@ class Dataset:
                 raise MmcoreError(f"{path} is not what {self.label} was committed with.")
 
 
+class PartStream:
+    """A part as it grows. Its SHA-256 is computed on the way: it is never read again."""
+
+    def __init__(self, filename: str, sink: Sink) -> None:
+        self._filename = filename
+        self._sink = sink
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes."""
+        self._sink.write(data)
+        self._hash.update(data)
+        self._bytes += len(data)
+
+    def commit(self, rows: int = 0, extra: dict[str, Any] | None = None) -> Part:
+        """Finish the file; the part for `DatasetWriter.commit`."""
+        self._sink.commit()
+        digest = self._hash.hexdigest()
+        return Part(
+            file=self._filename,
+            rows=rows,
+            bytes=self._bytes,
+            sha256=digest,
+            content_sha256=digest,
+            extra=extra or {},
+        )
+
+    def abort(self) -> None:
+        """Remove what was written; nothing happens after `commit`."""
+        self._sink.abort()
+
+
 @dataclass(frozen=True)
 class DatasetWriter:
     """Writes the parts of one attempt, from any process, then commits them. Picklable."""
@@ -142,6 +176,16 @@ class DatasetWriter:
     ) -> Part:
         """Write a part that is not a table: a tar, a model's weights, a report."""
         return self._write(filename, data, rows, extra or {})
+
+    def stream_file(self, filename: str) -> PartStream:
+        """A part that is written piece by piece, for what is larger than memory should be."""
+        return PartStream(filename, self.storage.create(f"{self.folder}/{filename}"))
+
+    def copy_part(self, dataset: Dataset, part: Part) -> Part:
+        """A part of an earlier attempt in this one, byte for byte, without reading it."""
+        source = f"{dataset.manifest.folder}/{part.file}"
+        self.storage.copy(source, f"{self.folder}/{part.file}")
+        return part
 
     def _write(self, filename: str, data: bytes, rows: int, extra: dict[str, Any]) -> Part:
         self.storage.write(f"{self.folder}/{filename}", data)

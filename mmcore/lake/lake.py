@@ -47,17 +47,25 @@ class Lake:
         """A dataset as it was committed under `digest` (at least 16 hex digits of it), also where
         a later commit took its place; UserError where there is none or its parts were swept."""
         _check(name, partition)
-        storage, folder = self.storage, f"{base_key(name, partition)}/manifests"
-        for key in storage.keys(folder):
-            if key.rsplit("/", 1)[1].startswith(digest[:16]):
-                found = Dataset(storage, Manifest.model_validate_json(storage.read(key)))
-                parts = [f"{found.manifest.folder}/{part.file}" for part in found.parts]
-                if found.digest.startswith(digest) and all(map(storage.exists, parts)):
-                    return found
+        storage = self.storage
+        for manifest in self.manifests(name, partition, digest):
+            if all(storage.exists(f"{manifest.folder}/{part.file}") for part in manifest.parts):
+                return Dataset(storage, manifest)
         raise UserError(
             f"There is no version {digest[:16]} of {label(name, partition)} in {self.root}: "
             "its digest is another, or its files were swept."
         )
+
+    def manifests(self, name: str, partition: str | None, digest: str = "") -> list[Manifest]:
+        """Every manifest ever committed (of one digest, at least 16 digits of it), oldest first;
+        also of versions whose parts were swept."""
+        _check(name, partition)
+        storage = self.storage
+        keys = storage.keys(f"{base_key(name, partition)}/manifests")
+        named = [key for key in keys if key.rsplit("/", 1)[1].startswith(digest[:16])]
+        found = [Manifest.model_validate_json(storage.read(key)) for key in named]
+        kept = [manifest for manifest in found if manifest.digest.startswith(digest)]
+        return sorted(kept, key=lambda manifest: (manifest.created_at, manifest.digest))
 
     def partitions(self, name: str) -> list[str]:
         """Committed partitions of a dataset, sorted; empty for an unpartitioned one."""

@@ -23,10 +23,24 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 
 from mmcore.errors import MmcoreError, UserError
+from mmcore.lake.multipart import MultipartSink
 
 
 class Conflict(MmcoreError):
     """Another writer moved the pointer first."""
+
+
+class Sink(Protocol):
+    """An object that is written piece by piece: nobody sees it before `commit`."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append; the data may be changed afterwards."""
+
+    def commit(self) -> None:
+        """Make the object visible, whole, in the place of what was there."""
+
+    def abort(self) -> None:
+        """Forget what was written; nothing happens after `commit`."""
 
 
 class Storage(Protocol):
@@ -41,6 +55,13 @@ class Storage(Protocol):
 
     def write(self, key: str, data: bytes) -> None:
         """Write an object atomically, replacing what was there."""
+
+    def create(self, key: str) -> Sink:
+        """Write an object that is larger than memory should be; atomic as `write` is."""
+
+    def copy(self, source: str, target: str) -> None:
+        """The same object under another key, without reading it here (a hard link; S3: a copy
+        on the server). What is there already stays."""
 
     def write_if(self, key: str, data: bytes, expected: bytes | None) -> None:
         """Write if the object still holds `expected` (None: is not there), else raise Conflict."""
@@ -93,15 +114,22 @@ class LocalStorage:
         return self._path(key).read_bytes()
 
     def write(self, key: str, data: bytes) -> None:
-        path = self._path(key)
+        sink = self.create(key)
+        try:
+            sink.write(data)
+            sink.commit()
+        finally:
+            sink.abort()
+
+    def create(self, key: str) -> Sink:
+        return LocalSink(self._path(key))
+
+    def copy(self, source: str, target: str) -> None:
+        path = self._path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A retried task and its zombie may write the same key at once, even on two machines.
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        # Objects are replaced, never changed, so two names may share one file.
+        with contextlib.suppress(FileExistsError):
+            os.link(self._path(source), path)
         _sync_folder(path.parent)
 
     def write_if(self, key: str, data: bytes, expected: bytes | None) -> None:
@@ -137,6 +165,31 @@ class LocalStorage:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+class LocalSink:
+    """A temporary file beside `path` that takes its name when it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        # A retried task and its zombie may write the same key at once, even on two machines.
+        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+        self._file = self._temporary.open("wb")
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._file.write(data)
+
+    def commit(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._temporary.replace(self._path)
+        _sync_folder(self._path.parent)
+
+    def abort(self) -> None:
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -187,6 +240,13 @@ class S3Storage:
 
     def write(self, key: str, data: bytes) -> None:
         _s3_client().put_object(Bucket=self._bucket, Key=self._key(key), Body=data)
+
+    def create(self, key: str) -> Sink:
+        return MultipartSink(_s3_client(), self._bucket, self._key(key))
+
+    def copy(self, source: str, target: str) -> None:
+        origin = {"Bucket": self._bucket, "Key": self._key(source)}
+        _s3_client().copy(origin, self._bucket, self._key(target))
 
     def write_if(self, key: str, data: bytes, expected: bytes | None) -> None:
         from botocore.exceptions import ClientError

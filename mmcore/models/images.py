@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from mmcore.errors import UserError
 
 _DECODE_THREADS = 8
+_HEADERS = 1 << 16  # Exif stands before the picture
+_MAX_PIXELS = 1 << 26  # beyond it Pillow decides whether this is a decompression bomb
 
 
 def decode_image(data: bytes, size: int) -> NDArray[np.uint8]:
@@ -21,6 +24,9 @@ def decode_image(data: bytes, size: int) -> NDArray[np.uint8]:
     The aspect ratio is given up: cropping or padding would cost positions or pixels, and a
     squashed left stays left. Transparency is laid on white. UserError if it cannot be decoded.
     """
+    pixels = _plain_jpeg(data, size)
+    if pixels is not None:
+        return pixels
     try:
         with Image.open(io.BytesIO(data)) as image:
             # the decoder shrinks by 1/2, 1/4, 1/8 while reading: several times faster
@@ -49,6 +55,28 @@ def decode_images(images: Sequence[bytes], size: int) -> NDArray[np.uint8]:
     with ThreadPoolExecutor(_DECODE_THREADS) as pool:
         list(pool.map(one, range(len(images))))
     return out
+
+
+def _plain_jpeg(data: bytes, size: int) -> NDArray[np.uint8] | None:
+    """A JPEG without surprises, by libjpeg-turbo alone: the pixels that Pillow gives, in half the
+    time. None where Pillow has to look: another format, another orientation, damage."""
+    if data[:2] != b"\xff\xd8" or b"Exif\0" in data[:_HEADERS]:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in ("YCbCr", "Gray") or height * width > _MAX_PIXELS:
+            return None
+        # what Image.draft does: the largest of 1/1 ... 1/8 that leaves twice the size
+        room = min(height, width) // (2 * size)
+        by = 8 if room >= 8 else 4 if room >= 4 else 2 if room >= 2 else 1
+        shape = {"min_height": -(-height // by), "min_width": -(-width // by)}
+        pixels = simplejpeg.decode_jpeg(data, "RGB", **shape)
+    except ValueError:
+        return None
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    small = Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX, reducing_gap=None)
+    return np.asarray(small)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

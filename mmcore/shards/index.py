@@ -63,8 +63,13 @@ def parse_name(file: str) -> ShardName | None:
 
 def dump_index(index: ShardIndex) -> bytes:
     """The index as canonical JSON."""
-    text = json.dumps(index.model_dump(), sort_keys=True, separators=(",", ":"))
-    return text.encode() + b"\n"
+    return dump_samples(index.tar, index.bytes, [entry.model_dump() for entry in index.samples])
+
+
+def dump_samples(tar: str, size: int, samples: list[dict[str, str | int]]) -> bytes:
+    """The index of a tar of `size` bytes whose samples have the fields of `SampleEntry`."""
+    index = {"tar": tar, "bytes": size, "samples": samples}
+    return json.dumps(index, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
 def load_index(data: bytes, name: str) -> ShardIndex:

@@ -1,233 +1,118 @@
-"""Reading samples back: in storage order, or any of them by number.
+"""Reading shards back: any sample by number, any tar, or one rank's shares of the sample order.
 
-`SampleStore` opens the shards of one split of some datasets, knows every sample from the indexes
-and reads sample `i` with one ranged read; samples are numbered in storage order (datasets in the
-order given, then shards by number, then keys), which is what `mmcore.shards.order` permutes.
-`read_tar` reads any WebDataset tar, ours or not, without an index.
+    order = SampleOrder(store.sizes, seed=0)
+    for share in read_shares(order, work, cursor=0, global_batch=256, rank=0, world=2):
+        train(share.result)
+        checkpoint(share.next_cursor)
+
+`work` turns the visits of a share into whatever is trained on: it reads the samples, decodes their
+images as the last step and collates them. It runs in threads, ahead of the training.
 """
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import BinaryIO
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-import numpy as np
-import pyarrow as pa
+from mmcore.shards.members import (
+    IMAGE_EXTENSIONS,
+    OnProblem,
+    Problem,
+    RawSample,
+    ShardError,
+    fail,
+    read_tar,
+)
+from mmcore.shards.order import SampleOrder, Visits, rank_share
+from mmcore.shards.store import SampleStore, Skipped, read_samples
 
-from mmcore.errors import MmcoreError
-from mmcore.lake import Dataset
-from mmcore.shards.index import SampleEntry, load_index, parse_name
-from mmcore.shards.tarformat import Member, TarError, scan
-from mmcore.shards.writer import Sample
+__all__ = [
+    "IMAGE_EXTENSIONS",
+    "OnProblem",
+    "Problem",
+    "RawSample",
+    "SampleStore",
+    "ShardError",
+    "Share",
+    "Skipped",
+    "ahead",
+    "fail",
+    "read_raw",
+    "read_samples",
+    "read_shares",
+    "read_tar",
+]
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
-MAX_MEMBER_BYTES = 256 << 20
-_OPEN_FILES = 64
+T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One sample or archive that cannot be read.
+class Share(Generic[T]):
+    """What one rank reads of one global batch; `next_cursor` is where the next batch begins."""
 
-    Reasons: `truncated`, `bad_header` (the archive is lost from there on), `not_a_file`,
-    `duplicate_member`, `too_large` (a member is left out), `missing_image`, `bad_json`,
-    `wrong_checksum` (a sample is left out).
+    result: T
+    next_cursor: int
+
+
+def read_shares(
+    order: SampleOrder,
+    work: Callable[[Visits], T],
+    cursor: int,
+    global_batch: int,
+    rank: int = 0,
+    world: int = 1,
+    threads: int = 1,
+    depth: int = 4,
+) -> Generator[Share[T], None, None]:
+    """The endless shares of rank `rank` of `world` from `cursor` on, in order.
+
+    work: visits -> what is wanted of them; runs in `threads` threads (0: in the caller's) and at
+    most `depth` shares ahead, which bounds the memory. Close the iterator to stop the threads.
     """
 
-    where: str
-    reason: str
-    detail: str
+    def one(start: int) -> Share[T]:
+        visits = order.slice(*rank_share(start, global_batch, rank, world))
+        return Share(work(visits), start + global_batch)
+
+    return ahead(one, itertools.count(cursor, global_batch), threads, depth)
 
 
-class ShardError(MmcoreError):
-    """A shard holds something unreadable and nobody asked to skip it."""
+def ahead(
+    work: Callable[[Item], T], items: Iterable[Item], threads: int, depth: int
+) -> Generator[T, None, None]:
+    """`map(work, items)` in `threads` threads (0: in the caller's), at most `depth` results ahead.
 
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.where}: {problem.detail} ({problem.reason})")
-        self.problem = problem
-
-
-OnProblem = Callable[[Problem], None]
-
-
-def fail(problem: Problem) -> None:
-    """The default for `on_problem`: raise `ShardError`. Pass `list.append` to skip and collect."""
-    raise ShardError(problem)
-
-
-@dataclass
-class _Shard:
-    dataset: Dataset
-    part: int
-    file: str
-    samples: list[SampleEntry]
-
-
-@dataclass
-class SampleStore:
-    """The samples of one split, numbered from 0, read on demand. Threads may share one."""
-
-    shards: list[_Shard]
-    verify: bool = False
-    _bounds: np.ndarray = field(init=False, repr=False)
-    _files: OrderedDict[int, pa.NativeFile] = field(
-        init=False, repr=False, default_factory=OrderedDict
-    )
-    _lock: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self._bounds = np.cumsum([0, *(len(shard.samples) for shard in self.shards)])
-
-    @classmethod
-    def open(cls, datasets: Iterable[Dataset], split: str, verify: bool = False) -> SampleStore:
-        """All samples of `split` (`train`, `val`, `test`); reads the indexes only.
-
-        `verify`: compare every sample with the hash in the index when it is read.
-        """
-        return cls([shard for ds in datasets for shard in _shards(ds, split)], verify)
-
-    def __len__(self) -> int:
-        return int(self._bounds[-1])
-
-    @property
-    def keys(self) -> list[str]:
-        """Keys in sample order."""
-        return [entry.key for shard in self.shards for entry in shard.samples]
-
-    def __getitem__(self, number: int) -> Sample:
-        """Sample `number` (0 <= number < len); `ShardError` where it cannot be read."""
-        if not 0 <= number < len(self):
-            raise IndexError(f"sample {number} of {len(self)}")
-        at = int(np.searchsorted(self._bounds, number, side="right")) - 1
-        shard = self.shards[at]
-        return self._read(at, shard, shard.samples[number - int(self._bounds[at])])
-
-    def _read(self, at: int, shard: _Shard, entry: SampleEntry) -> Sample:
-        where = f"{shard.dataset.label}/{shard.file}"
-        data = self._file(at, shard).read_at(entry.size, entry.offset)
-        if self.verify and hashlib.sha256(data).hexdigest() != entry.sha256:
-            fail(Problem(where, "wrong_checksum", f"sample {entry.key} is not as it was written"))
-        found = list(_samples(io.BytesIO(data), where, fail, len(data)))
-        if len(found) != 1 or found[0].key != entry.key:
-            fail(Problem(where, "wrong_checksum", f"the index does not point at {entry.key}"))
-        return found[0]
-
-    def _file(self, at: int, shard: _Shard) -> pa.NativeFile:
-        with self._lock:
-            if at not in self._files:
-                self._files[at] = shard.dataset.open_part(shard.part)
-            self._files.move_to_end(at)
-            if len(self._files) > _OPEN_FILES:
-                self._files.popitem(last=False)  # closed once no thread reads it any more
-            return self._files[at]
-
-    def __iter__(self) -> Iterator[Sample]:
-        return (self[number] for number in range(len(self)))
-
-    def __getstate__(self) -> dict[str, object]:
-        return {"shards": self.shards, "verify": self.verify}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(**state)  # type: ignore[misc]  # open files and locks do not travel
-
-
-def read_samples(
-    datasets: Iterable[Dataset], split: str, on_problem: OnProblem = fail, verify: bool = False
-) -> Iterator[Sample]:
-    """Every sample of `split`, in storage order; unreadable ones go to `on_problem`."""
-    store = SampleStore.open(datasets, split, verify)
-    for number in range(len(store)):
-        try:
-            sample = store[number]
-        except ShardError as error:
-            on_problem(error.problem)
-            continue
-        yield sample
-
-
-def read_tar(file: BinaryIO, name: str, on_problem: OnProblem = fail) -> Iterator[Sample]:
-    """Samples of any WebDataset tar, in order; `name` is for messages.
-
-    Members of a sample stand side by side and share a name up to the last dot, so keys may hold
-    dots and folders. The image may be any of `IMAGE_EXTENSIONS`; a missing `.txt` reads as "", a
-    missing `.json` as {}; members with other extensions are ignored.
+    Results come in the order of the items; an error is raised where its result would have come.
     """
-    yield from _samples(file, name, on_problem, None)
-
-
-def _shards(dataset: Dataset, split: str) -> Iterator[_Shard]:
-    files = [(parse_name(part.file), i) for i, part in enumerate(dataset.parts)]
-    wanted = [(name, i) for name, i in files if name is not None and name.split == split]
-    for name, i in sorted(wanted, key=lambda item: item[0].number):
-        index = load_index(dataset.read_file(name.index), f"{dataset.label}/{name.index}")
-        yield _Shard(dataset, i, name.tar, index.samples)
-
-
-def _samples(file: BinaryIO, name: str, on_problem: OnProblem, end: int | None) -> Iterator[Sample]:
-    key, members = "", dict[str, bytes]()
-    for next_key, extension, content in _files(file, name, on_problem, end):
-        if members and next_key != key:
-            yield from _build(key, members, name, on_problem)
-            members = {}
-        key = next_key
-        if extension in members:
-            detail = f"{key}.{extension} appears twice in a row"
-            on_problem(Problem(name, "duplicate_member", detail))
-            continue
-        members[extension] = content
-    if members:
-        yield from _build(key, members, name, on_problem)
-
-
-def _files(
-    file: BinaryIO, name: str, on_problem: OnProblem, end: int | None
-) -> Iterator[tuple[str, str, bytes]]:
-    """(key, extension, content) of the regular files of an archive."""
-    members = scan(file, 0, end)
-    while True:
-        try:
-            member = next(members)
-        except StopIteration:
-            return
-        except TarError as error:
-            on_problem(Problem(name, error.reason, str(error)))
-            return
-        problem = _refused(member, name)
-        if problem is not None:
-            on_problem(problem)
-        elif member.is_file and "." in member.name.rsplit("/", 1)[-1]:
-            file.seek(member.offset)
-            key, _, extension = member.name.rpartition(".")
-            yield key, extension.lower(), file.read(member.size)
-
-
-def _refused(member: Member, name: str) -> Problem | None:
-    if member.size > MAX_MEMBER_BYTES:
-        detail = f"{member.name!r} has {member.size} bytes"
-        return Problem(name, "too_large", detail)
-    if not member.is_file and member.kind != "5":  # folders are harmless
-        return Problem(name, "not_a_file", f"{member.name!r} is a link or a device")
-    return None
-
-
-def _build(
-    key: str, members: dict[str, bytes], name: str, on_problem: OnProblem
-) -> Iterator[Sample]:
-    image = next((members[e] for e in IMAGE_EXTENSIONS if members.get(e)), None)
-    if image is None:
-        on_problem(Problem(name, "missing_image", f"sample {key!r} has no image"))
+    if threads == 0:
+        yield from map(work, items)
         return
+    waiting: deque[Future[T]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
     try:
-        labels = json.loads(members.get("json", b"{}"))
-    except (ValueError, RecursionError):
-        labels = None
-    if not isinstance(labels, dict):
-        on_problem(Problem(name, "bad_json", f"the labels of {key!r} are not a JSON object"))
-        return
-    yield Sample(key, image, members.get("txt", b"").decode("utf-8", "replace"), labels)
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def read_raw(
+    store: SampleStore, numbers: Iterable[int], skipped: Skipped
+) -> list[tuple[int, RawSample]]:
+    """(number, sample) of those that can be read, in order; the others go to `skipped`."""
+    found = []
+    for number in numbers:
+        try:
+            found.append((number, store.raw(number)))
+        except ShardError as error:
+            skipped.add(number, error.problem)
+    return found

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mmcore.shards.keys import prefixes
 from mmcore.shards.order import mix64
 
 SPLITS = ("train", "val", "test")
@@ -42,13 +43,4 @@ def cluster_points(clusters: pa.Array) -> NDArray[np.float64]:
 
     clusters: string [n] of at least 16 hex digits each.
     """
-    if len(clusters) == 0:
-        return np.empty(0)
-    digits = np.array(clusters.to_pylist(), "S16").view(np.uint8).reshape(-1, 16)
-    digits = digits.astype(np.uint64)
-    nibbles = np.where(
-        digits > ord("9"), (digits | np.uint64(32)) - np.uint64(87), digits - np.uint64(48)
-    )
-    shifts = np.arange(60, -1, -4, dtype=np.uint64)
-    number = np.bitwise_or.reduce(nibbles << shifts, axis=1)
-    return (mix64(number) >> np.uint64(11)).astype(np.float64) / 2.0**53
+    return (mix64(prefixes(clusters)) >> np.uint64(11)).astype(np.float64) / 2.0**53

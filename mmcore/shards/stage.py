@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
-from mmcore.shards.index import parse_name
-from mmcore.shards.plan import KEY, ShardTask, locate_keys, plan_tasks, read_keys
-from mmcore.shards.splits import SPLITS, assign_splits
-from mmcore.shards.writer import Sample, pack_shard, sample_key
+from mmcore.lake.dataset import PartStream
+from mmcore.shards.balance import balance, count_values, merged, split_counts
+from mmcore.shards.index import ShardName, parse_name
+from mmcore.shards.keys import KeyTable
+from mmcore.shards.labels import PROVENANCE, TOKENS, aligned, label_texts, with_caption_ids
+from mmcore.shards.plan import KEY, Limits, ShardTask, locate, plan_tasks, read_keys
+from mmcore.shards.splits import assign_splits
+from mmcore.shards.stage_takedown import removed_keys
+from mmcore.shards.writer import ShardStream, sample_key, views
 
-_PROVENANCE = ["sha256", "page_url", "image_url", "license", "consent"]
-_LABELS = ("caption", "qa", "tags", "sentiment")
+_ROWS_AT_ONCE = 128
+"""Images that are in memory at once; a part has more."""
+_LABELS_AT_ONCE = 4096
+"""Samples whose labels are in memory at once; a task of very large shards has more."""
 
 
 class Config(BaseModel):
@@ -29,6 +38,9 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples_per_shard: int = Field(512, ge=1, description="Most samples in one tar.")
+    max_shard_mb: float = Field(
+        1024.0, gt=0, description="A tar that would be larger than about this has fewer samples."
+    )
     shards_per_task: int = Field(8, ge=1, description="Full tars that one Ray task writes.")
     val_fraction: float = Field(
         0.1, ge=0, lt=1, description="Share of the clusters for validation."
@@ -57,10 +69,10 @@ class _Inputs:
 
 @dataclass(frozen=True)
 class _Written:
-    """What a task reports: its parts and, per split, how many samples have which labels."""
+    """What a task reports: its parts, and how many samples have which labels (COUNTS)."""
 
     parts: list[Part]
-    counts: dict[str, dict[str, int]]
+    counts: pa.Table
     rows: int
 
 
@@ -68,26 +80,28 @@ def run(lake: Lake, day: str, config: Config, seed: int = 0) -> Dataset:
     """Write `shards@day` from `pairs@day` and the bytes of `normalized@day`.
 
     `seed` is taken, as every stage takes it, and has no effect: which images are for testing must
-    outlive a change of the seed, and samples lie in the order of their keys.
+    outlive a change of the seed, and samples lie in the order of their bytes. What was taken down
+    is left out, and the other samples lie in the shards they would have been in with it.
     """
     from mmcore.cluster import map_parts
 
     names = ("pairs", "normalized", "tokenized", "crawled")
     inputs = _Inputs(day, *(lake.dataset(name, day) for name in names))
-    settings = config.model_dump(mode="json")
+    keys = read_keys(inputs.pairs, KEY)
+    removed = removed_keys(lake, keys["sha256"].combine_chunks())
+    settings = config.model_dump(mode="json") | {"removed": removed}
     done = lake.reusable("shards", day, settings, inputs.parents)
     if done is not None:
         return done
-    tasks = _plan(inputs, config)
+    tasks = _plan(inputs, keys, config, removed)
     writer = lake.writer("shards", day, format="tar")
     write = partial(_write_task, inputs=inputs, writer=writer)
     results = map_parts(write, tasks, description="shards", unit="samples")
     parts = [part for result in results for part in result.parts]
-    return writer.commit(parts, inputs.parents, settings, _metadata(results))
+    return writer.commit(parts, inputs.parents, settings, _metadata(results, len(removed)))
 
 
-def _plan(inputs: _Inputs, config: Config) -> list[ShardTask]:
-    keys = read_keys(inputs.pairs, KEY)
+def _plan(inputs: _Inputs, keys: pa.Table, config: Config, removed: list[str]) -> list[ShardTask]:
     split = assign_splits(
         keys["cluster"].combine_chunks(),
         keys["split"].combine_chunks(),
@@ -95,121 +109,152 @@ def _plan(inputs: _Inputs, config: Config) -> list[ShardTask]:
         config.test_fraction,
     )
     keys = keys.set_column(keys.column_names.index("split"), "split", split)
-    sha256 = keys["sha256"].combine_chunks()
-    places = {
-        name: locate_keys(dataset, sha256)
-        for name, dataset in (
-            ("normalized", inputs.normalized),
-            ("pairs", inputs.pairs),
-            ("crawled", inputs.crawled),
-        )
-    }
-    per_task = config.samples_per_shard * config.shards_per_task
-    return plan_tasks(keys, places, config.samples_per_shard, per_task)
+    table = KeyTable(keys["sha256"].combine_chunks())
+    others = {"pairs": inputs.pairs, "crawled": inputs.crawled}
+    left_out = np.zeros(len(keys), np.bool_)
+    left_out[table.find(pa.array(removed, pa.string()))] = True
+    return plan_tasks(
+        keys,
+        locate(inputs.normalized, table),
+        {name: locate(dataset, table).part for name, dataset in others.items()},
+        Limits(
+            config.samples_per_shard,
+            int(config.max_shard_mb * 1e6),
+            config.samples_per_shard * config.shards_per_task,
+        ),
+        left_out,
+    )
 
 
 def _write_task(task: ShardTask, inputs: _Inputs, writer: DatasetWriter) -> _Written:
-    """Stream the image parts and write each tar as soon as its last sample is there."""
-    files = dict(zip(*(task.keys[name].to_pylist() for name in ("sha256", "file")), strict=True))
-    labels = _labels(task, inputs)
-    left = Counter(files.values())
-    waiting: dict[str, list[Sample]] = {}
-    counts: dict[str, dict[str, int]] = {}
-    parts: list[Part] = []
-    for sha256, image in _images(task, inputs.normalized):
-        file = files.pop(sha256, None)
-        if file is None:  # a key that an earlier part held already
-            continue
-        sample = _sample(sha256, image, file, labels.pop(sha256))
-        _count(counts.setdefault(sample.labels["split"], {}), sample.labels)
-        waiting.setdefault(file, []).append(sample)
-        left[file] -= 1
-        if not left[file]:
-            parts += _write_shard(writer, file, waiting.pop(file))
-    return _Written(parts, counts, len(task.keys))
+    """Stream the image parts once and append every image to its tar."""
+    counts = []
+    with ExitStack() as cleanup:
+        shards = _OpenShards(writer, Counter(task.samples["file"].to_pylist()), cleanup)
+        for start in range(0, len(task), _LABELS_AT_ONCE):
+            samples = task.samples.slice(start, _LABELS_AT_ONCE)
+            counts.append(_write_samples(samples, inputs, shards))
+    return _Written(shards.parts, merged(counts), len(task))
 
 
-def _images(task: ShardTask, normalized: Dataset) -> Iterator[tuple[str, bytes]]:
-    """(sha256, JPEG bytes) of the task's samples, in the order of the parts."""
-    wanted = task.keys["sha256"].combine_chunks()
-    for part in task.normalized_parts:
-        table = normalized.read_part(part, ["sha256", "image"])
-        table = table.filter(pc.is_in(table["sha256"], wanted)).sort_by("sha256")
-        for row in range(table.num_rows):
-            yield table["sha256"][row].as_py(), table["image"][row].as_py()
+def _write_samples(samples: pa.Table, inputs: _Inputs, shards: _OpenShards) -> pa.Table:
+    """Append samples to their tars; how many have which labels (COUNTS)."""
+    labels, origin = _labels(samples, inputs)
+    split = _splits(samples["file"])
+    for rows, images in _images(samples, inputs.normalized):
+        texts = label_texts(
+            labels.take(pa.array(rows)),
+            origin.take(pa.array(rows)),
+            split.take(pa.array(rows)),
+            inputs.day,
+        )
+        shards.add(samples.take(pa.array(rows)), images, *map(views, texts))
+    return count_values(labels, origin["page_url"].combine_chunks(), split)
 
 
-def _labels(task: ShardTask, inputs: _Inputs) -> dict[str, dict[str, Any]]:
-    """Everything but the image that is known about the task's samples, by sha256."""
-    wanted = task.keys["sha256"].combine_chunks()
-    origin = _first_rows(inputs.crawled, task.crawled_parts, wanted)
-    found: dict[str, dict[str, Any]] = {}
-    for part in task.pairs_parts:
-        ids, digest = _caption_ids(inputs.tokenized, part, wanted)
-        table = inputs.pairs.read_part(part)
-        for row in table.filter(pc.is_in(table["sha256"], wanted)).to_pylist():
-            sha256 = row["sha256"]
-            captions = row["captions"] or []
-            row["caption_ids"] = [ids.get((sha256, c["text"]), []) for c in captions]
-            row |= {"day": inputs.day, "tokenizer": digest} | origin.get(sha256, {})
-            found[sha256] = row
-    return found
+def _labels(samples: pa.Table, inputs: _Inputs) -> tuple[pa.Table, pa.Table]:
+    """Labels with caption ids, and provenance, of samples in their order."""
+    keys = KeyTable(samples["sha256"].combine_chunks())
+    places = (inputs.crawled.read_part(i, PROVENANCE.names) for i in _parts(samples["crawled"]))
+    origin = aligned(places, keys, PROVENANCE)
+
+    def pairs() -> Iterator[pa.Table]:
+        for part in _parts(samples["pairs"]):  # part i of tokenized goes with part i of pairs
+            table = inputs.pairs.read_part(part)
+            yield with_caption_ids(
+                table.filter(pa.array(keys.find(table["sha256"]) >= 0)),
+                inputs.tokenized.read_part(part, TOKENS),
+            )
+
+    return aligned(pairs(), keys, pa.schema([])), origin
 
 
-def _first_rows(crawled: Dataset, parts: list[int], wanted: pa.Array) -> dict[str, dict[str, Any]]:
-    """Where each image was first seen: page, URL, licence and consent evidence."""
-    found: dict[str, dict[str, Any]] = {}
-    for part in parts:
-        table = crawled.read_part(part, _PROVENANCE)
-        for row in table.filter(pc.is_in(table["sha256"], wanted)).to_pylist():
-            row["consent"] = json.loads(row["consent"]) if row["consent"] else None
-            found.setdefault(row.pop("sha256"), row)
-    return found
+def _parts(column: pa.ChunkedArray) -> list[int]:
+    """The parts named in a column, each once; -1 names none."""
+    return [part for part in np.unique(column.to_numpy()).tolist() if part >= 0]
 
 
-def _caption_ids(
-    tokenized: Dataset, part: int, wanted: pa.Array
-) -> tuple[dict[tuple[str, str], list[int]], str | None]:
-    """Token ids by (sha256, text), and the tokenizer's digest; part i goes with part i of pairs."""
-    table = tokenized.read_part(part, ["sha256", "text", "ids", "tokenizer"])
-    digest = table["tokenizer"][0].as_py() if table.num_rows else None
-    table = table.filter(pc.is_in(table["sha256"], wanted))
-    columns = (table[name].to_pylist() for name in ("sha256", "text", "ids"))
-    return {(sha256, text): ids for sha256, text, ids in zip(*columns, strict=True)}, digest
+def _images(
+    samples: pa.Table, normalized: Dataset
+) -> Iterator[tuple[NDArray[np.int64], list[memoryview]]]:
+    """(rows of the samples, their encoded images), in the order of the samples."""
+    part, row = (samples[name].to_numpy() for name in ("part", "row"))
+    for number in np.unique(part).tolist():
+        rows = np.flatnonzero(part == number)
+        first = 0
+        with normalized.open_part(number) as file:
+            for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE, columns=["image"]):
+                here = rows[(row[rows] >= first) & (row[rows] < first + len(batch))]
+                if len(here):
+                    images = views(batch.column(0))
+                    yield here, [images[i] for i in (row[here] - first).tolist()]
+                first += len(batch)
 
 
-def _sample(sha256: str, image: bytes, file: str, labels: dict[str, Any]) -> Sample:
+def _splits(files: pa.ChunkedArray) -> pa.Array:
+    names = files.combine_chunks().dictionary_encode()
+    found = [_name(file).split for file in names.dictionary.to_pylist()]
+    return pa.array(found, pa.string()).take(names.indices)
+
+
+def _name(file: str) -> ShardName:
     name = parse_name(file)
     assert name is not None  # the plan named it
-    caption = labels["caption"]["text"] if labels["caption"] else ""
-    return Sample(sample_key(sha256), image, caption, labels | {"split": name.split})
+    return name
 
 
-def _write_shard(writer: DatasetWriter, file: str, samples: list[Sample]) -> list[Part]:
-    name = parse_name(file)
-    assert name is not None  # the plan named it
-    tar, index = pack_shard(name, samples)
-    extra = {"split": name.split}
-    return [
-        writer.write_file(name.tar, tar, rows=len(samples), extra=extra),
-        writer.write_file(name.index, index, extra=extra),
-    ]
+class _OpenShards:
+    """The tars a task is writing: each is opened at its first sample and closed after its last."""
+
+    def __init__(self, writer: DatasetWriter, left: Counter[str], cleanup: ExitStack) -> None:
+        self.parts: list[Part] = []
+        self._writer = writer
+        self._left = left
+        self._cleanup = cleanup
+        self._open: dict[str, tuple[PartStream, ShardStream]] = {}
+
+    def add(
+        self,
+        samples: pa.Table,
+        images: list[memoryview],
+        labels: list[memoryview],
+        texts: list[memoryview],
+    ) -> None:
+        """Append samples [n], each to its tar."""
+        files = samples["file"].combine_chunks().dictionary_encode()
+        keys = [sample_key(key) for key in samples["sha256"].to_pylist()]
+        codes = files.indices.to_numpy()
+        for code, file in enumerate(files.dictionary.to_pylist()):
+            rows = np.flatnonzero(codes == code).tolist()
+            _, shard = self._stream(file)
+            contents = ([column[i] for i in rows] for column in (images, labels, texts))
+            shard.add([keys[i] for i in rows], *contents)
+            if len(shard) == self._left[file]:
+                self._close(file)
+
+    def _stream(self, file: str) -> tuple[PartStream, ShardStream]:
+        if file not in self._open:
+            part = self._writer.stream_file(file)
+            self._cleanup.callback(part.abort)
+            self._open[file] = part, ShardStream(_name(file), part.write)
+        return self._open[file]
+
+    def _close(self, file: str) -> None:
+        part, shard = self._open.pop(file)
+        name, index = _name(file), shard.close()
+        extra = {"split": name.split}
+        self.parts += [
+            part.commit(len(shard), extra),
+            self._writer.write_file(name.index, index, extra=extra),
+        ]
 
 
-def _count(counts: dict[str, int], labels: dict[str, Any]) -> None:
-    for name in ("samples", *(label for label in _LABELS if labels[label])):
-        counts[name] = counts.get(name, 0) + 1
-
-
-def _metadata(results: list[_Written]) -> dict[str, Any]:
-    """Per split: samples, shards, and how many samples carry each kind of label."""
-    splits: dict[str, dict[str, int]] = {}
-    for split in SPLITS:
-        names = ("samples", *_LABELS)
-        found = [result.counts.get(split, {}) for result in results]
-        splits[split] = {name: sum(c.get(name, 0) for c in found) for name in names}
-        tars = [p for r in results for p in r.parts if p.rows and p.extra["split"] == split]
-        splits[split]["shards"] = len(tars)
-    funnel = {"pairs": sum(r.rows for r in results)}
-    funnel |= {split: splits[split]["samples"] for split in SPLITS}
-    return {"funnel": funnel, "splits": splits}
+def _metadata(results: list[_Written], removed: int) -> dict[str, Any]:
+    """Per split: samples, shards, and how many samples carry each kind of label; the balance."""
+    counts = merged(result.counts for result in results)
+    tars = Counter(p.extra["split"] for r in results for p in r.parts if p.rows)
+    splits = {name: c | {"shards": tars[name]} for name, c in split_counts(counts).items()}
+    funnel = {"pairs": sum(r.rows for r in results) + removed}
+    funnel |= {"taken_down": removed} if removed else {}
+    funnel |= {split: row["samples"] for split, row in splits.items()}
+    return {"funnel": funnel, "splits": splits, "balance": balance(counts)}

@@ -19,6 +19,7 @@ from mmcore.errors import MmcoreError
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
+_ZEROS = memoryview(bytes(BLOCK))
 _NAME_LIMIT = 100
 _SIZE_LIMIT = 8**11
 _OCTAL = re.compile(rb"[0-7]*")
@@ -49,27 +50,37 @@ class Member:
         return self.kind == "0"
 
 
-def pack(names: Sequence[str], contents: Sequence[bytes]) -> tuple[list[bytes], NDArray[np.int64]]:
+def pack(
+    names: Sequence[str], contents: Sequence[bytes | memoryview]
+) -> tuple[list[bytes | memoryview], NDArray[np.int64]]:
     """Members in the given order as tar pieces, without the end marker.
 
     Output: a list of byte pieces to be joined, and int64 [len(names) + 1], where each member
     (header included) begins and where the last one ends.
     """
-    sizes = np.array([len(c) for c in contents], np.int64)
-    fits = np.array([_fits(name, len(c)) for name, c in zip(names, contents, strict=True)], bool)
-    encoded = np.array([name.encode()[:_NAME_LIMIT] for name in names], f"S{_NAME_LIMIT}")
-    headers = _headers(encoded, np.where(sizes < _SIZE_LIMIT, sizes, 0), b"0")
-    pieces: list[bytes] = []
-    lengths = BLOCK + sizes + (-sizes) % BLOCK
-    for i, content in enumerate(contents):
-        extended = b"" if fits[i] else _pax(names[i], len(content))
-        lengths[i] += len(extended)
-        pieces += [extended, headers[i].tobytes(), content, bytes(-len(content) % BLOCK)]
+    sizes = np.fromiter(map(len, contents), np.int64, len(contents))
+    extended = {i: _pax(names[i], int(sizes[i])) for i in _unfit(names, sizes)}
+    if extended:
+        encoded = np.array([name.encode()[:_NAME_LIMIT] for name in names], f"S{_NAME_LIMIT}")
+    else:
+        encoded = np.array(names, f"S{_NAME_LIMIT}")
+    headers = memoryview(_headers(encoded, np.where(sizes < _SIZE_LIMIT, sizes, 0), b"0").tobytes())
+    padding = (-sizes) % BLOCK
+    pieces: list[bytes | memoryview] = []
+    for i, (content, pad) in enumerate(zip(contents, padding.tolist(), strict=True)):
+        if i in extended:
+            pieces.append(extended[i])
+        pieces += (headers[i * BLOCK : (i + 1) * BLOCK], content, _ZEROS[:pad])
+    lengths = BLOCK + sizes + padding
+    for i, data in extended.items():
+        lengths[i] += len(data)
     return pieces, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _fits(name: str, size: int) -> bool:
-    return name.isascii() and len(name) <= _NAME_LIMIT and size < _SIZE_LIMIT
+def _unfit(names: Sequence[str], sizes: NDArray[np.int64]) -> list[int]:
+    """Members whose name or size a USTAR header cannot hold."""
+    long = [i for i, name in enumerate(names) if len(name) > _NAME_LIMIT or not name.isascii()]
+    return sorted({*long, *np.flatnonzero(sizes >= _SIZE_LIMIT).tolist()})
 
 
 def _headers(names: NDArray[np.bytes_], sizes: NDArray[np.int64], kind: bytes) -> NDArray[np.uint8]:

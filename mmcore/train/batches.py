@@ -7,7 +7,6 @@ resumed run repeats it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -15,11 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmcore.shards.order import mix64, stream
-from mmcore.train.data import LabelTable
-
-Pixels = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
-"""Sample numbers [B] -> uint8 [B, S, S, 3]."""
+from mmcore.shards.order import mix64
+from mmcore.train.samples import Samples
 
 AUGMENT_COLUMNS = 16
 
@@ -29,10 +25,11 @@ class Batch:
     """One rank's share of a step: B samples, Q questions about them.
 
     pixels uint8 [B, 3, S, S]; captions [B, T], caption_weight [B] (0: no caption),
-    caption_text [B] (number of the text), language [B]; questions [U, T] (distinct ones),
+    caption_text [B] (a hash of the text), language [B]; questions [U, T] (distinct ones),
     question_text [Q] (row of the question), question_image [Q] (row of the sample), answer [Q],
     question_weight [Q]; tags [B, V], tag_weight [B]; sentiment [B], sentiment_weight [B];
-    cluster [B]; uniform float32 [B, AUGMENT_COLUMNS] in [0, 1).
+    cluster [B]; image_weight [B] (0: the picture cannot be read, or is here for some tasks only);
+    uniform float32 [B, AUGMENT_COLUMNS] in [0, 1).
     """
 
     pixels: Tensor
@@ -50,6 +47,7 @@ class Batch:
     sentiment: Tensor
     sentiment_weight: Tensor
     cluster: Tensor
+    image_weight: Tensor
     uniform: Tensor
 
     def to(self, device: torch.device) -> Batch:
@@ -69,39 +67,40 @@ def uniforms(
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def make_batch(
-    table: LabelTable, pixels: Pixels, seed: int, start: int, stop: int, questions: int
-) -> Batch:
+def make_batch(samples: Samples, seed: int, start: int, stop: int, questions: int) -> Batch:
     """The visits at positions start..stop-1 of the stream, each with up to ``questions``."""
-    samples = stream(len(table), seed, start, stop)
+    found = samples.read(samples.order.slice(start, stop))
+    table = found.labels
     positions = np.arange(start, stop)
-    caption = _choose_one(table.caption_weights[samples], uniforms(seed, positions, 1, 1)[:, 0])
-    row = np.arange(len(samples))
-    text = table.captions[samples, caption].astype(np.int64)
-    weights = table.question_weights[samples]
+    caption = _choose_one(table.caption_weights, uniforms(seed, positions, 1, 1)[:, 0])
+    row = np.arange(len(positions))
+    text = table.captions[row, caption].astype(np.int64)
+    weights = table.question_weights
     asked_row, asked = _choose_some(
         weights, uniforms(seed, positions, 2, weights.shape[1]), questions
     )
-    asked_sample = samples[asked_row]
     # many pictures are asked the same: a question is encoded once a batch
-    distinct, which = np.unique(table.questions[asked_sample, asked], return_inverse=True)
+    question = table.questions[asked_row, asked].astype(np.int64)
+    identity = table.texts.identity[question]
+    _, first, which = np.unique(identity, return_index=True, return_inverse=True)
     uniform = uniforms(seed, positions, 3, AUGMENT_COLUMNS).astype(np.float32)
     return Batch(
-        pixels=torch.from_numpy(pixels(samples)).permute(0, 3, 1, 2),
+        pixels=torch.from_numpy(found.pixels).permute(0, 3, 1, 2),
         captions=torch.from_numpy(table.texts.rows(text)),
-        caption_weight=torch.from_numpy(table.caption_weights[samples][row, caption]),
-        caption_text=torch.from_numpy(text),
-        language=torch.from_numpy(table.caption_languages[samples, caption].astype(np.int64)),
-        questions=torch.from_numpy(table.texts.rows(distinct.astype(np.int64))),
+        caption_weight=torch.from_numpy(table.caption_weights[row, caption]),
+        caption_text=torch.from_numpy(table.texts.identity[text]),
+        language=torch.from_numpy(table.caption_languages[row, caption].astype(np.int64)),
+        questions=torch.from_numpy(table.texts.rows(question[first])),
         question_text=torch.from_numpy(which.astype(np.int64)),
         question_image=torch.from_numpy(asked_row),
-        answer=torch.from_numpy(table.answers[asked_sample, asked].astype(np.int64)),
-        question_weight=torch.from_numpy(table.question_weights[asked_sample, asked]),
-        tags=torch.from_numpy(table.tags[samples]),
-        tag_weight=torch.from_numpy(table.tag_weights[samples]),
-        sentiment=torch.from_numpy(table.sentiment[samples].astype(np.int64)),
-        sentiment_weight=torch.from_numpy(table.sentiment_weights[samples]),
-        cluster=torch.from_numpy(table.clusters[samples]),
+        answer=torch.from_numpy(table.answers[asked_row, asked].astype(np.int64)),
+        question_weight=torch.from_numpy(weights[asked_row, asked]),
+        tags=torch.from_numpy(table.tags),
+        tag_weight=torch.from_numpy(table.tag_weights),
+        sentiment=torch.from_numpy(table.sentiment.astype(np.int64)),
+        sentiment_weight=torch.from_numpy(table.sentiment_weights),
+        cluster=torch.from_numpy(table.clusters),
+        image_weight=torch.from_numpy(found.image_weights),
         uniform=torch.from_numpy(uniform),
     )
 

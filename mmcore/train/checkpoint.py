@@ -19,9 +19,11 @@ _TENSORS, _STATE = "state.safetensors", "state.json"
 
 @dataclass
 class RunState:
-    """Where a run stands. ``cursor`` counts samples of the global stream (mmcore.shards.order)."""
+    """Where a run stands. ``cursor`` is a place in the global stream (mmcore.shards.order), so
+    (epoch, place in it) in one number; ``order`` names the order that it is a place in."""
 
     cursor: int = 0
+    order: str = ""
     step: int = 0
     refused: int = 0
     seconds: float = 0.0

@@ -16,9 +16,13 @@ from mmcore.models.layers import Encoded
 STRENGTH = 2.5  # of the strong view's augmentation
 
 
-def unlabelled(tag_weight: Tensor, sentiment_weight: Tensor) -> Tensor:
-    """1 for each label a sample lacks: float32 [2, B], tags and sentiment."""
-    return torch.stack([tag_weight <= 0, sentiment_weight <= 0]).float()
+def unlabelled(tag_weight: Tensor, sentiment_weight: Tensor, image_weight: Tensor) -> Tensor:
+    """1 for each label a sample lacks: float32 [2, B], tags and sentiment; all weights [B].
+
+    0 where the image's own weight is 0: it cannot be read, or it is here once more for another
+    task and its labels are only hidden.
+    """
+    return (torch.stack([tag_weight <= 0, sentiment_weight <= 0]) & (image_weight > 0)).float()
 
 
 def consistency_sum(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,14 @@ MAX_QUESTIONS = 64
 
 @dataclass(frozen=True)
 class TextTable:
-    """Every distinct text once, as token ids framed by BOS and EOS; int32 [texts, T] padded."""
+    """Every distinct text once, as token ids framed by BOS and EOS; int32 [texts, T] padded.
+
+    identity: int64 [texts], a hash of the text: equal for equal texts whichever table they are in.
+    """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
+    identity: NDArray[np.int64]
 
     def rows(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ids of some texts, padded to the longest of them: int64 [len(numbers), T]."""
@@ -58,6 +63,34 @@ class LabelTable:
     def __len__(self) -> int:
         return len(self.clusters)
 
+    def take(self, rows: NDArray[np.int64]) -> LabelTable:
+        """The labels of some samples, in the order asked for."""
+        columns = (getattr(self, f.name)[rows] for f in fields(self) if f.name != "texts")
+        return LabelTable(self.texts, *columns)
+
+    def masked(
+        self,
+        captions: NDArray[np.bool_],
+        questions: NDArray[np.bool_],
+        tags: NDArray[np.bool_],
+        sentiment: NDArray[np.bool_],
+    ) -> LabelTable:
+        """The same samples, with a task's weights 0 where its mask, bool [N], is False."""
+        return replace(
+            self,
+            caption_weights=self.caption_weights * captions[:, None],
+            question_weights=self.question_weights * questions[:, None],
+            tag_weights=self.tag_weights * tags,
+            sentiment_weights=self.sentiment_weights * sentiment,
+        )
+
+    def tag_rates(self) -> NDArray[np.float32]:
+        """Share of the samples with known tags that have each tag: float32 [V]."""
+        known = self.tag_weights > 0
+        if not known.any():
+            return np.zeros(self.tags.shape[1], np.float32)
+        return (self.tags[known] > 0).mean(axis=0, dtype=np.float32)
+
 
 class _Texts:
     """Numbers texts in the order they are first seen; number 0 is the empty text."""
@@ -69,44 +102,73 @@ class _Texts:
         return self.numbers.setdefault(text, len(self.numbers))
 
     def table(self, tokenizer: TextTokenizer, max_tokens: int) -> TextTable:
-        ids = pad_ids(tokenizer.ids(list(self.numbers)), max_tokens).astype(np.int32)
-        return TextTable(ids, (ids != PAD).sum(axis=1).astype(np.int32))
+        texts = list(self.numbers)
+        ids = pad_ids(tokenizer.ids(texts), max_tokens).astype(np.int32)
+        identity = np.array([_identity(text) for text in texts], np.int64)
+        return TextTable(ids, (ids != PAD).sum(axis=1).astype(np.int32), identity)
+
+
+Triple = tuple[int, int, float]
+
+
+class _Rows:
+    """The labels of records, one after the other; of a record only numbers are kept."""
+
+    def __init__(self, labels: Labels) -> None:
+        self.texts = _Texts()
+        self.captions: list[list[Triple]] = []
+        self.questions: list[list[Triple]] = []
+        self.tags: list[list[tuple[int, float]]] = []
+        self.sentiment: list[int] = []
+        self.sentiment_weights: list[float] = []
+        self.clusters: list[int] = []
+        self._languages = {name: i for i, name in enumerate(labels.languages)}
+        self._answers = {name: i for i, name in enumerate(labels.answers)}
+        self._tags = {name: i for i, name in enumerate(labels.tags)}
+
+    def add(self, number: int, record: dict[str, Any]) -> None:
+        """Append the labels of sample ``number``."""
+        self.captions.append([self._caption(c) for c in _captions(record)[:MAX_CAPTIONS]])
+        known = ((p, self._answers.get(answer_key(p["answer"]))) for p in record.get("qa") or ())
+        asked = [(self.texts[p["question"]], a, _weight(p)) for p, a in known if a is not None]
+        self.questions.append(asked[:MAX_QUESTIONS])
+        tags = ((self._tags.get(t["tag"]), t) for t in record.get("tags") or ())
+        self.tags.append([(tag, _weight(t)) for tag, t in tags if tag is not None])
+        feeling = record.get("sentiment") or {}
+        known_feeling = feeling.get("label") in SENTIMENTS
+        self.sentiment.append(SENTIMENTS.index(feeling["label"]) if known_feeling else 0)
+        self.sentiment_weights.append(_weight(feeling) if known_feeling else 0.0)
+        self.clusters.append(_identity(record.get("cluster") or f"row-{number}"))
+
+    def _caption(self, caption: dict[str, Any]) -> Triple:
+        language = self._languages.get(caption_language(caption), 0)
+        return self.texts[caption["text"]], language, _weight(caption)
 
 
 def build_table(
-    records: Sequence[dict[str, Any]], labels: Labels, tokenizer: TextTokenizer, max_tokens: int
+    records: Iterable[dict[str, Any]],
+    labels: Labels,
+    tokenizer: TextTokenizer,
+    max_tokens: int,
+    numbers: Iterable[int] | None = None,
 ) -> LabelTable:
     """Sample records (the JSON of a shard) as arrays; answers and tags outside the vocabulary
-    are left out."""
-    texts, count = _Texts(), len(records)
-    languages = {name: i for i, name in enumerate(labels.languages)}
-    captions = _ragged(
-        [
-            [
-                (texts[c["text"]], languages.get(caption_language(c), 0), _weight(c))
-                for c in _captions(record)
-            ]
-            for record in records
-        ],
-        MAX_CAPTIONS,
-    )
-    classes = {name: i for i, name in enumerate(labels.answers)}
-    questions = _ragged(
-        [
-            [
-                (texts[p["question"]], classes[answer_key(p["answer"])], _weight(p))
-                for p in record.get("qa") or ()
-                if answer_key(p["answer"]) in classes
-            ]
-            for record in records
-        ],
-        MAX_QUESTIONS,
-    )
-    tags, tag_weights = _tags(records, labels)
-    sentiment, sentiment_weights = _sentiment(records)
-    clusters = [record.get("cluster") or f"row-{i}" for i, record in enumerate(records)]
+    are left out. The records are read once, one in memory at a time.
+
+    numbers: of the samples, where the records are not samples 0, 1, 2, ...; tells apart those
+    without a cluster.
+    """
+    rows = _Rows(labels)
+    numbered = enumerate(records) if numbers is None else zip(numbers, records, strict=True)
+    for number, record in numbered:
+        rows.add(number, record)
+    captions, questions = _ragged(rows.captions), _ragged(rows.questions)
+    tags = np.zeros((len(rows.tags), max(1, len(labels.tags))), np.float32)
+    for row, found in enumerate(rows.tags):
+        for tag, weight in found:
+            tags[row, tag] = weight
     return LabelTable(
-        texts.table(tokenizer, max_tokens),
+        rows.texts.table(tokenizer, max_tokens),
         captions[..., 0].astype(np.int32),
         captions[..., 2].astype(np.float32),
         captions[..., 1].astype(np.int32),
@@ -114,16 +176,15 @@ def build_table(
         questions[..., 1].astype(np.int32),
         questions[..., 2].astype(np.float32),
         tags,
-        tag_weights,
-        sentiment,
-        sentiment_weights,
-        np.unique(np.array(clusters, dtype=object), return_inverse=True)[1].astype(np.int64)
-        if count
-        else np.zeros(0, np.int64),
+        # a sample without any tag was not looked at: its zeros are unknown, not negative
+        (tags.sum(axis=1) > 0).astype(np.float32),
+        np.array(rows.sentiment, np.int32),
+        np.array(rows.sentiment_weights, np.float32),
+        np.array(rows.clusters, np.int64),
     )
 
 
-def _captions(record: dict[str, Any]) -> Iterable[dict[str, Any]]:
+def _captions(record: dict[str, Any]) -> list[dict[str, Any]]:
     captions = record.get("captions") or [c for c in (record.get("caption"),) if c]
     return [c for c in captions if c["text"].strip()]
 
@@ -133,34 +194,16 @@ def _weight(label: dict[str, Any]) -> float:
     return 1.0 if confidence is None else min(1.0, max(0.0, float(confidence)))
 
 
-def _ragged(rows: list[list[tuple[int, int, float]]], most: int) -> NDArray[np.float64]:
-    """Triples per row -> float64 [N, longest row (1..most), 3], zeros where a row is shorter."""
-    width = max(1, min(most, max((len(row) for row in rows), default=1)))
-    out = np.zeros((len(rows), width, 3))
+def _identity(text: str) -> int:
+    """A number for a text, int64: the same in every process, different for different texts."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def _ragged(rows: list[list[Triple]]) -> NDArray[np.float64]:
+    """Triples per row -> float64 [N, longest row (at least 1), 3], zeros where a row is shorter."""
+    out = np.zeros((len(rows), max([1, *map(len, rows)]), 3))
     for number, row in enumerate(rows):
         if row:
-            out[number, : min(len(row), width)] = row[:width]
+            out[number, : len(row)] = row
     return out
-
-
-def _tags(
-    records: Sequence[dict[str, Any]], labels: Labels
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    numbers = {name: i for i, name in enumerate(labels.tags)}
-    tags = np.zeros((len(records), max(1, len(numbers))), np.float32)
-    for row, record in enumerate(records):
-        for tag in record.get("tags") or ():
-            if tag["tag"] in numbers:
-                tags[row, numbers[tag["tag"]]] = _weight(tag)
-    # a sample without any tag was not looked at: its zeros are unknown, not negative
-    return tags, (tags.sum(axis=1) > 0).astype(np.float32)
-
-
-def _sentiment(
-    records: Sequence[dict[str, Any]],
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    found = [record.get("sentiment") or {} for record in records]
-    known = [s.get("label") in SENTIMENTS for s in found]
-    classes = [SENTIMENTS.index(s["label"]) if k else 0 for s, k in zip(found, known, strict=True)]
-    weights = [_weight(s) if k else 0.0 for s, k in zip(found, known, strict=True)]
-    return np.array(classes, np.int32), np.array(weights, np.float32)

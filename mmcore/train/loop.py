@@ -6,9 +6,10 @@ batch, sum the gradients, refuse the step if they are not finite, else clip, ste
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +18,24 @@ from torch import Tensor
 
 from mmcore.errors import MmcoreError, UserError
 from mmcore.models.fusion_model import FusionModel
+from mmcore.shards.order import rank_share
+from mmcore.shards.reader import ahead
 from mmcore.train.balance import add_training_parameters, guess_losses, total_loss
-from mmcore.train.batches import Batch, Pixels, make_batch
+from mmcore.train.batches import Batch, make_batch
 from mmcore.train.checkpoint import RunState
-from mmcore.train.data import LabelTable
 from mmcore.train.gradient_cache import CachedGradients
 from mmcore.train.losses import TASKS, Modes, TaskLosses
 from mmcore.train.optimizer import Ema, Optimizers
 from mmcore.train.precision import use_bfloat16
 from mmcore.train.ranks import Ranks
+from mmcore.train.samples import Samples
 from mmcore.train.schedule import learning_rate_factor
 from mmcore.train.settings import LoopSettings
 from mmcore.train.validation import Validation
 
 MAX_REFUSED_IN_A_ROW = 50
 SOFT_TARGETS_RISE = 0.2  # of the budget: until then the averaged model has little to teach
+_BATCHES_AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,7 @@ class Trainer:
     def __init__(
         self,
         model: FusionModel,
-        table: LabelTable,
-        pixels: Pixels,
+        samples: Samples,
         settings: LoopSettings,
         seed: int,
         ranks: Ranks | None = None,
@@ -59,8 +62,8 @@ class Trainer:
     ) -> None:
         """answers: int64 [C, A], tokens of each answer; loss_weights.generative_vqa needs them."""
         self.ranks = ranks or Ranks()
-        _check_batch(settings, self.ranks, len(table))
-        self.model, self.table, self.pixels = model, table, pixels
+        _check_batch(settings, self.ranks, len(samples))
+        self.model, self.samples = model, samples
         self.settings, self.seed, self.clock = settings, seed, clock
         self.validation = validation
         self.device = model.token_embedding.weight.device
@@ -92,10 +95,12 @@ class Trainer:
         logged, saved = state.seconds, state.seconds
         logged_cursor, looked = state.cursor, len(state.validations)
         self.model.train()
+        coming = self._coming_batches()
         while True:
-            batches = self._next_batches()
+            batches = [batch.to(self.device) for batch in next(coming)]
             progress, counts = self._agree(self.clock() - began, batches)
             if progress >= 1 or self._stop:
+                coming.close()
                 return state
             self._step(batches, counts, progress)
             if state.seconds - logged >= settings.log_seconds:
@@ -113,25 +118,24 @@ class Trainer:
         """Used share of the budget, in time or in visits, whichever is further."""
         used = seconds / (self.settings.budget_minutes * 60)
         if self.settings.max_epochs is not None:
-            visits = self.settings.max_epochs * len(self.table)
+            visits = self.settings.max_epochs * self.samples.order.epoch_length
             used = max(used, self.state.cursor / visits)
         return used
 
-    def _next_batches(self) -> list[Batch]:
-        """This rank's share of the next global batch, in ``accumulate`` parts."""
+    def _coming_batches(self) -> Generator[list[Batch], None, None]:
+        """This rank's shares of the global batches from the cursor on, read ahead of their use."""
+        cursors = itertools.count(self.state.cursor, self.settings.batch_size)
+        return ahead(self._batches_at, cursors, self.samples.threads, _BATCHES_AHEAD)
+
+    def _batches_at(self, cursor: int) -> list[Batch]:
+        """This rank's share of the global batch at a cursor, in ``accumulate`` parts."""
         settings, ranks = self.settings, self.ranks
         part = settings.batch_size // settings.accumulate
-        own = part // ranks.world
-        starts = [
-            self.state.cursor + part * number + own * ranks.rank
+        shares = [
+            rank_share(cursor + part * number, part, ranks.rank, ranks.world)
             for number in range(settings.accumulate)
         ]
-        return [
-            make_batch(
-                self.table, self.pixels, self.seed, start, start + own, settings.questions
-            ).to(self.device)
-            for start in starts
-        ]
+        return [make_batch(self.samples, self.seed, *share, settings.questions) for share in shares]
 
     def _agree(self, seconds: float, batches: list[Batch]) -> tuple[float, Tensor]:
         """One message a step: rank 0's clock and stop flag, everyone's label weights."""
@@ -175,7 +179,7 @@ class Trainer:
     def _reseed(self, part: int) -> None:
         """What is random inside the model is a function of seed, step, rank and part: a resumed
         run repeats it, and so does the second pass of the gradient cache."""
-        torch.manual_seed(hash_seed(self.seed, self.state.step, self.ranks.rank, part))
+        torch.manual_seed(hash_seed(self.seed, self.state.step, self.ranks.rank) + part)
 
     def _cached(self, batches: list[Batch], soft: float) -> list[CachedGradients] | list[None]:
         """The contrastive loss over all parts of the step, where that is asked for."""
@@ -199,9 +203,9 @@ class Trainer:
 
     def _log(self, hooks: Hooks, progress: float, rate: float) -> None:
         sums, counts = self._tally
-        guesses = self._guesses()
+        guesses = self._guess_losses.tolist()
         losses = {
-            task: round(float(sums[i] / counts[i]) / guesses[task], 4)
+            task: round(float(sums[i] / counts[i]) / guesses[i], 4)
             for i, task in enumerate(TASKS)
             if counts[i] > 0 and getattr(self.settings.loss_weights, task) > 0
         }
@@ -238,20 +242,15 @@ class Trainer:
         self._stop = 0 < self.settings.patience <= state.stale
         hooks.log({"validation": record["scores"], "samples": state.cursor})
 
-    def _guesses(self) -> dict[str, float]:
-        known = self.table.tag_weights > 0
-        rates = (self.table.tags[known] > 0).mean(axis=0) if known.any() else self.table.tags[0] * 0
-        settings = self.settings
-        return guess_losses(
-            self.model.config,
-            settings.batch_size,
-            torch.from_numpy(rates),
-            settings.contrastive_loss,
-        )
-
     def _loss_factors(self) -> tuple[Tensor, Tensor]:
         """Weight and loss of a guess of each task, float32 [len(TASKS)]."""
-        guesses, weights = self._guesses(), self.settings.loss_weights
+        settings, weights = self.settings, self.settings.loss_weights
+        guesses = guess_losses(
+            self.model.config,
+            settings.batch_size,
+            torch.from_numpy(self.samples.tag_rates()),
+            settings.contrastive_loss,
+        )
         return (
             torch.tensor([getattr(weights, task) for task in TASKS], device=self.device),
             torch.tensor([guesses[task] for task in TASKS], device=self.device),

@@ -104,7 +104,7 @@ class TaskLosses(nn.Module):
         tags = batch.tag_weight.double().sum()
         return torch.stack(
             [
-                captions.new_tensor(len(batch.pixels)),
+                batch.image_weight.double().sum(),
                 captions.sum(),
                 2 * captions.sum(),
                 (tokens * captions).sum(),
@@ -114,7 +114,7 @@ class TaskLosses(nn.Module):
                 tags,
                 written,
                 (hidden * captions).sum(),
-                unlabelled(batch.tag_weight, batch.sentiment_weight).double().sum(),
+                _unlabelled(batch).double().sum(),
             ]
         )
 
@@ -143,7 +143,7 @@ class TaskLosses(nn.Module):
             opinion = self._soft_targets([batch], strength, soft)
             contrastive = self._contrastive([batch], (image, text), self._head(), ranks, opinion)
         sums = [
-            self._reconstruction(enc) if on.reconstruction and colours else zero,
+            self._reconstruction(batch, enc) if on.reconstruction and colours else zero,
             contrastive,
             self._matching(batch, enc, image, text) if on.matching else zero,
             self._caption(batch, enc.image) if on.caption else zero,
@@ -228,12 +228,13 @@ class TaskLosses(nn.Module):
             texts.append(teacher.embed(teacher.encode_text(batch.captions), "text"))
         return SoftTargets(torch.cat(images), torch.cat(texts), teacher.retrieval.scale, share)
 
-    def _reconstruction(self, encodings: Encodings) -> Tensor:
+    def _reconstruction(self, batch: Batch, encodings: Encodings) -> Tensor:
         target = self.model.reconstruction_target(encodings.pixels)
         picture = self.model.reconstruction(encodings.image.pooled)
         # against the mean colour of the batch a guess has a loss of one
         spread = target.var(dim=(0, 2, 3), keepdim=True).mean().clamp_min(1e-3)
-        return F.mse_loss(picture, target) / spread * len(target)
+        errors = F.mse_loss(picture, target, reduction="none").mean(dim=(1, 2, 3))
+        return (errors * batch.image_weight).sum() / spread
 
     def _matching(self, batch: Batch, enc: Encodings, image: Tensor, text: Tensor) -> Tensor:
         similarity = self.model.retrieval.scale.detach() * image.detach() @ text.detach().T
@@ -304,7 +305,7 @@ class TaskLosses(nn.Module):
         )
 
     def _consistency(self, batch: Batch, enc: Encodings) -> Tensor:
-        missing = unlabelled(batch.tag_weight, batch.sentiment_weight)
+        missing = _unlabelled(batch)
         rows = missing.any(dim=0)
         if not bool(rows.any()):
             return enc.image.pooled.new_zeros(())
@@ -330,6 +331,10 @@ class TaskLosses(nn.Module):
         feelings = F.cross_entropy(self.model.feeling(fused), batch.sentiment, reduction="none")
         tags = _tag_loss(self.model.tagging(fused), batch)
         return tags, (feelings * batch.sentiment_weight).sum()
+
+
+def _unlabelled(batch: Batch) -> Tensor:
+    return unlabelled(batch.tag_weight, batch.sentiment_weight, batch.image_weight)
 
 
 def _tag_loss(logits: Tensor, batch: Batch) -> Tensor:

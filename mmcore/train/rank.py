@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from mmcore.errors import MmcoreError
 from mmcore.lake import Dataset
 from mmcore.models.artifact import artifact_files
 from mmcore.models.config import ModelConfig
 from mmcore.models.fusion_model import FusionModel, parameter_count
-from mmcore.models.images import decode_images
 from mmcore.models.labels import Labels
 from mmcore.models.text import TextTokenizer
-from mmcore.shards.order import sample_order
-from mmcore.shards.reader import SampleStore
-from mmcore.train.checkpoint import load_checkpoint, save_checkpoint
-from mmcore.train.data import build_table
+from mmcore.shards.cache import ShardCache
+from mmcore.shards.order import SampleOrder, Visits, sample_order
+from mmcore.shards.reader import SampleStore, Skipped
+from mmcore.train.checkpoint import RunState, load_checkpoint, save_checkpoint
+from mmcore.train.loading import Data, training_samples
 from mmcore.train.loop import Hooks, Trainer
-from mmcore.train.pixels import Neighbours, cached_pixels, streamed_pixels
+from mmcore.train.pixels import Neighbours
 from mmcore.train.ranks import Ranks
+from mmcore.train.samples import MemorySamples, StreamedSamples, read_records
 from mmcore.train.settings import TrainSettings
 from mmcore.train.validation import Validation
 from mmcore.train.vocabulary import answer_tokens, build_labels
@@ -66,12 +72,15 @@ def train_rank(
     torch.set_num_threads(job.settings.threads)
     torch.manual_seed(job.seed)
     say = callbacks.say if ranks.rank == 0 else _silent
-    store = SampleStore.open(job.shards, "train")
-    records = [sample.labels for sample in store]
-    tokenizer = TextTokenizer(job.tokenizer_json)
-    settings = job.settings
+    tokenizer, settings = TextTokenizer(job.tokenizer_json), job.settings
+    store = SampleStore.open(job.shards, "train", cache=_cache(settings))
+    skipped = Skipped(lambda problem: say(f"skipped {problem}"))
     labels = build_labels(
-        records, settings.min_answers, settings.min_tags, settings.max_answers, settings.max_tags
+        read_records(store, skipped),
+        settings.min_answers,
+        settings.min_tags,
+        settings.max_answers,
+        settings.max_tags,
     )
     config = fitted(job.architecture, labels, tokenizer)
     model = FusionModel(config).to(device)
@@ -84,20 +93,56 @@ def train_rank(
     if job.init_from:
         start = warm_start(model, labels, tokenizer, Path(job.init_from))
     say(start)
-    table = build_table(records, labels, tokenizer, config.text.max_tokens)
-    pixels = _pixels(store, config.image.size, settings, neighbours)
-    validation = _validation(job, labels, tokenizer, config) if ranks.rank == 0 else None
+    # a picture is decoded by one rank, which must be the one to speak of it
+    skipped = Skipped(lambda problem: callbacks.say(f"skipped {problem}"), skipped.found)
+    data = Data(store, labels, tokenizer, config, settings, job.seed, skipped)
+    samples = training_samples(data, neighbours)
+    validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
     answers = answer_tokens(labels, tokenizer)
-    trainer = Trainer(model, table, pixels, settings, job.seed, ranks, validation, answers=answers)
+    trainer = Trainer(model, samples, settings, job.seed, ranks, validation, answers=answers)
+    order = _order_name(job, samples.order)
     if resume is not None:
         trainer.state = load_checkpoint(resume, model, trainer.ema, trainer.optimizers)
-        say(f"resuming at step {trainer.state.step}, sample {trainer.state.cursor:,}")
+        _check_order(trainer.state, order)
+        state, (epoch, place) = trainer.state, samples.order.place(trainer.state.cursor)
+        say(f"resuming at step {state.step}, sample {state.cursor:,} (epoch {epoch}, {place:,})")
+    trainer.state.order = order
     hooks = Hooks(
         log=lambda record: say(progress_line(record)),
         checkpoint=lambda t: callbacks.checkpoint(partial(_write_state, t)),
     )
     trainer.fit(hooks)
-    callbacks.checkpoint(partial(_write_result, trainer, labels, tokenizer, job, start))
+    lost = _count_skipped(skipped, len(store), ranks)
+    record = partial(training_record, trainer, job, start, lost)
+    callbacks.checkpoint(partial(_write_result, trainer, labels, tokenizer, record))
+
+
+def _cache(settings: TrainSettings) -> ShardCache | None:
+    if not settings.shard_cache_mb:
+        return None
+    folder = Path(tempfile.gettempdir()) / f"mmcore-shards-{os.getuid()}"
+    return ShardCache(folder, settings.shard_cache_mb << 20)
+
+
+def _order_name(job: Job, order: SampleOrder) -> str:
+    """What a cursor is a place in: the snapshot and the order of its samples."""
+    snapshot = "".join(dataset.digest for dataset in job.shards)
+    return hashlib.sha256((snapshot + order.fingerprint).encode()).hexdigest()
+
+
+def _check_order(state: RunState, order: str) -> None:
+    if state.order != order:
+        raise MmcoreError(
+            "The checkpoint is of a run on other shards, with another seed, shuffle_window or "
+            "task_visits; its place in the sample order means nothing here."
+        )
+
+
+def _count_skipped(skipped: Skipped, samples: int, ranks: Ranks) -> int:
+    """Samples that any rank has skipped."""
+    found = torch.zeros(samples, dtype=torch.uint8)
+    found[list(skipped.found)] = 1
+    return int(torch.count_nonzero(ranks.sum(found)))
 
 
 def fitted(architecture: ModelConfig, labels: Labels, tokenizer: TextTokenizer) -> ModelConfig:
@@ -126,24 +171,27 @@ def progress_line(record: dict[str, Any]) -> str:
     )
 
 
-def _pixels(store: SampleStore, size: int, settings: TrainSettings, neighbours: Neighbours) -> Any:
-    def read(number: int) -> bytes:
-        return store[number].jpg
-
-    if len(store) * size * size * 3 > settings.image_cache_mb * 2**20:
-        return streamed_pixels(read, size)
-    return cached_pixels(read, len(store), size, neighbours)
-
-
-def _validation(
-    job: Job, labels: Labels, tokenizer: TextTokenizer, config: ModelConfig
-) -> Validation:
-    store = SampleStore.open(job.shards, "val")
-    count = min(len(store), VALIDATION_SAMPLES)
-    samples = [store[int(number)] for number in sample_order(len(store), 0, 0)[:count]]
-    table = build_table([s.labels for s in samples], labels, tokenizer, config.text.max_tokens)
-    pictures = decode_images([s.jpg for s in samples], config.image.size)
-    return Validation(table, lambda numbers: pictures[numbers])
+def _validation(data: Data, shards: list[Dataset], say: Callable[[str], None]) -> Validation:
+    """Up to 512 held-out samples in memory; those that cannot be read are left out."""
+    store = SampleStore.open(shards, "val")
+    skipped = Skipped(lambda problem: say(f"skipped {problem}"))
+    numbers = sample_order(len(store), 0, 0)[:VALIDATION_SAMPLES]
+    config = data.config
+    streamed = StreamedSamples(
+        store,
+        data.labels,
+        data.tokenizer,
+        config.text.max_tokens,
+        config.image.size,
+        SampleOrder(store.sizes, 0),
+        skipped,
+    )
+    rows = streamed.read(Visits(numbers, np.zeros(len(numbers), np.uint8)))
+    read = np.flatnonzero(rows.image_weights)
+    order = SampleOrder(np.array([len(read)]), 0)
+    return Validation(
+        MemorySamples(rows.labels.take(read), lambda asked: rows.pixels[read[asked]], order)
+    )
 
 
 def _write_state(trainer: Trainer, folder: Path) -> None:
@@ -154,21 +202,20 @@ def _write_result(
     trainer: Trainer,
     labels: Labels,
     tokenizer: TextTokenizer,
-    job: Job,
-    start: str,
+    record: Callable[[], bytes],
     folder: Path,
 ) -> None:
     _write_state(trainer, folder)
     weights = trainer.ema.model.state_dict()
     files = artifact_files(weights, trainer.model.config, labels, tokenizer)
-    files["training.json"] = training_record(trainer, job, start)
+    files["training.json"] = record()
     target = folder / "result"
     target.mkdir()
     for name, data in files.items():
         (target / name).write_bytes(data)
 
 
-def training_record(trainer: Trainer, job: Job, start: str) -> bytes:
+def training_record(trainer: Trainer, job: Job, start: str, skipped: int) -> bytes:
     """``training.json``: settings, losses over time, speed, parents."""
     state = trainer.state
     validation = trainer.validation
@@ -180,11 +227,12 @@ def training_record(trainer: Trainer, job: Job, start: str) -> bytes:
         "workers": trainer.ranks.world,
         "bfloat16": trainer.bfloat16,
         "parameters": parameter_count(trainer.model),
-        "train_samples": len(trainer.table),
+        "train_samples": len(trainer.samples),
+        "skipped_samples": skipped,
         "steps": state.step,
         "refused_steps": state.refused,
         "samples_seen": state.cursor,
-        "epochs": round(state.cursor / len(trainer.table), 3),
+        "epochs": round(state.cursor / trainer.samples.order.epoch_length, 3),
         "seconds": round(state.seconds, 2),
         "samples_per_second": round(state.cursor / max(state.seconds, 1e-9), 1),
         "history": state.history,

@@ -35,6 +35,17 @@ class LossWeights(BaseModel):
         return self
 
 
+class TaskVisits(BaseModel):
+    """Visits that an epoch makes to a sample for a task it has labels for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    captions: int = Field(1, ge=1, le=255, description="for retrieval, matching and captions")
+    questions: int = Field(1, ge=1, le=255, description="for answering questions")
+    tags: int = Field(1, ge=1, le=255, description="for naming tags")
+    sentiment: int = Field(1, ge=1, le=255, description="for sentiment")
+
+
 class LoopSettings(BaseModel):
     """What the training loop needs to know, however it is started."""
 
@@ -112,4 +123,18 @@ class TrainSettings(LoopSettings):
     max_tags: int = Field(1000, ge=1)
     image_cache_mb: int = Field(
         1024, ge=0, description="decoded images kept in memory; beyond it they are decoded anew"
+    )
+    read_threads: int = Field(
+        2, ge=1, description="threads of each worker that read images which are not in memory"
+    )
+    shuffle_window: int = Field(
+        65536, ge=1, description="samples shuffled together; shards outside it are not read"
+    )
+    task_visits: TaskVisits = Field(
+        TaskVisits(),
+        description="visits an epoch makes to a sample for a task it has labels for; those beyond "
+        "the first train such tasks only",
+    )
+    shard_cache_mb: int = Field(
+        4096, ge=0, description="local copies of the shards of an s3:// lake, for all workers here"
     )

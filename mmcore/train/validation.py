@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mmcore.models.fusion_model import FusionModel, normalise_pixels
-from mmcore.train.batches import Batch, Pixels, make_batch
-from mmcore.train.data import LabelTable
+from mmcore.train.batches import Batch, make_batch
+from mmcore.train.samples import Samples
 
 _CHUNK = 64
 _SEED = 0
@@ -20,20 +20,19 @@ _SEED = 0
 class Validation:
     """Some held-out samples; the first ``most`` of the split in a fixed random order."""
 
-    table: LabelTable
-    pixels: Pixels
+    samples: Samples
     most: int = 512
 
     @torch.inference_mode()
     def measure(self, model: FusionModel) -> dict[str, float]:
         """Scores in 0..1, a task absent where no sample has a label for it; ``score`` is their
         mean. Retrieval is recall at 1 in a gallery of all these samples."""
-        if not len(self.table):
+        if not len(self.samples):
             return {}
         device = model.token_embedding.weight.device
-        count = min(self.most, len(self.table))
+        count = min(self.most, len(self.samples))
         batches = [
-            make_batch(self.table, self.pixels, _SEED, start, min(start + _CHUNK, count), 4)
+            make_batch(self.samples, _SEED, start, min(start + _CHUNK, count), 4)
             for start in range(0, count, _CHUNK)
         ]
         parts = [_predict(model, batch.to(device)) for batch in batches]

@@ -19,6 +19,7 @@ ROLE_PRIOR = {
     "keyword": 0.7,
     "heading": 0.55,
     "context": 0.5,
+    "url": 0.45,
     "page_title": 0.3,
 }
 """How likely a text of this role describes its image, before anything is read."""

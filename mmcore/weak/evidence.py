@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mmcore.weak.addresses import FOLDER_ROLE, URL_ROLE, address_texts
 from mmcore.weak.captions import STRICT_ROLES, agreement, role_priors, text_confidence
+from mmcore.weak.lexicon import LANGUAGES
 from mmcore.weak.words import Words, classify, detect_languages
 
 TEXTS = pa.schema(
@@ -28,6 +30,9 @@ TEXTS = pa.schema(
 PAGE_ROLES = ("heading", "context", "keyword", "comment")
 """What is read of `texts` beside the captions that `tokenized` brings."""
 
+PLACES = pa.schema([("image", pa.int64()), ("image_url", pa.string()), ("page_url", pa.string())])
+"""Where an image stands: one row per (image, image_url, page_url)."""
+
 _JOINT = " , "
 
 
@@ -36,8 +41,9 @@ class Evidence:
     """The texts of some images, sorted by image, and how far each can be trusted.
 
     texts: `TEXTS` without keywords and comments, plus one row of role `keyword` per image that has
-    any; langs: object [n]; words: of texts; weight: float64 [n] in [0, 1]. keywords and comments:
-    `TEXTS` of those roles.
+    any and the words of each file's name as role `url`; langs: object [n]; words: of texts; weight:
+    float64 [n] in [0, 1]. keywords, comments and folders (of addresses): `TEXTS` of those roles.
+    places: `PLACES`. seen: what the champion sees, one row per image (`champion.SEEN`), or None.
     """
 
     images: int
@@ -48,6 +54,9 @@ class Evidence:
     keywords: pa.Table
     keyword_weight: NDArray[np.float64]
     comments: pa.Table
+    folders: pa.Table
+    places: pa.Table
+    seen: pa.Table | None = None
 
     @property
     def image(self) -> NDArray[np.int64]:
@@ -92,14 +101,44 @@ def page_texts(texts: pa.Table, members: pa.Table) -> pa.Table:
     return once.rename_columns(names).select(TEXTS.names).cast(TEXTS)
 
 
-def gather(captions: pa.Table, pages: pa.Table, images: int) -> Evidence:
-    """The evidence about `images` images from `caption_texts` and `page_texts`."""
+def page_places(texts: pa.Table, members: pa.Table) -> pa.Table:
+    """The `PLACES` of cluster members, from rows of `texts`, whatever became of the texts."""
+    at = pc.index_in(texts["sha256"], members["sha256"].combine_chunks())
+    known = texts.filter(at.is_valid())
+    image = members["image"].take(at.drop_null().combine_chunks())
+    found = pa.table([image, known["image_url"], known["page_url"]], schema=PLACES)
+    return distinct_places(found)
+
+
+def distinct_places(places: pa.Table) -> pa.Table:
+    """Each of `PLACES` once, in order."""
+    once = places.group_by(PLACES.names, use_threads=False).aggregate([])
+    return once.sort_by([(name, "ascending") for name in PLACES.names]).cast(PLACES)
+
+
+def gather(
+    captions: pa.Table,
+    pages: pa.Table,
+    images: int,
+    places: pa.Table | None = None,
+    page_language: bool = True,
+) -> Evidence:
+    """The evidence about `images` images from `caption_texts` and `page_texts`.
+
+    places: `PLACES`, none by default. page_language: whether a text too short to tell its language
+    is read in that of the other texts about the image.
+    """
+    places = PLACES.empty_table() if places is None else places
+    addresses = _address_rows(places)
+    pages = pa.concat_tables([pages, addresses])
     role = pages["role"]
     keywords = _sorted(pages.filter(pc.equal(role, "keyword")))
     comments = _sorted(pages.filter(pc.equal(role, "comment")))
-    nearby = pages.filter(pc.is_in(role, pa.array(["heading", "context"])))
+    nearby = pages.filter(pc.is_in(role, pa.array(["heading", "context", URL_ROLE])))
     texts = _sorted(pa.concat_tables([captions, nearby, _joined(keywords)]))
     langs = detect_languages(texts["text"].combine_chunks(), texts["lang"].combine_chunks())
+    if page_language:
+        langs = _with_page_language(texts, langs)
     words = classify(texts["text"].combine_chunks(), langs)
     prior = role_priors(texts["role"].combine_chunks()) / _sharing(texts)
     strict = pc.is_in(texts["role"].combine_chunks(), pa.array(STRICT_ROLES))
@@ -115,7 +154,36 @@ def gather(captions: pa.Table, pages: pa.Table, images: int) -> Evidence:
         keywords=keywords,
         keyword_weight=role_priors(keywords["role"].combine_chunks()) / _sharing(keywords),
         comments=comments,
+        folders=_sorted(pages.filter(pc.equal(role, FOLDER_ROLE))),
+        places=places,
     )
+
+
+def _with_page_language(texts: pa.Table, langs: NDArray[np.object_]) -> NDArray[np.object_]:
+    """The commonest language of an image's texts for those that neither say nor show theirs."""
+    image = texts["image"].to_numpy()
+    mute = texts["lang"].is_null().to_numpy() & (langs == "")
+    number = [np.bincount(image, weights=langs == lang, minlength=1)[image] for lang in LANGUAGES]
+    counts = np.stack(number)
+    clear = counts.max(axis=0) > np.sort(counts, axis=0)[-2]
+    usual = np.array(LANGUAGES, object)[counts.argmax(axis=0)]
+    return np.where(mute & clear, usual, langs).astype(object)
+
+
+def _address_rows(places: pa.Table) -> pa.Table:
+    """`TEXTS` of roles `url` and `folder`."""
+    words = address_texts(places)
+    number = words.num_rows
+    columns = [
+        words["image"],
+        words["role"],
+        words["text"],
+        pa.nulls(number, pa.string()),
+        pa.array(np.ones(number, np.int64)),
+        pa.array(np.zeros(number)),
+        words["page_url"],
+    ]
+    return pa.table(columns, schema=TEXTS)
 
 
 def _sorted(table: pa.Table) -> pa.Table:

@@ -11,6 +11,7 @@ from mmcore.weak.lexicon import lexicon
 from mmcore.weak.phrases import is_person
 from mmcore.weak.votes import UNCLEAR, VOTES, make_votes
 
+MOST_WEIGHT = 0.95
 FACTS = ("colour", "count", "size", "texture", "mood", "position")
 
 
@@ -31,7 +32,7 @@ def fact_votes(
     phrases, text = phrases.filter(pa.array(keep)), text[keep]
     base = {
         "image": image[text],
-        "weight": np.minimum(weight[text], 0.95),
+        "weight": np.minimum(weight[text], MOST_WEIGHT),
         "source": source[text],
         "lang": _objects(phrases["lang"]),
     }
@@ -53,6 +54,18 @@ def fact_votes(
         some = {column: values[said] for column, values in base.items()}
         tables.append(_votes(name, key[said], value[said], some))
     return pa.concat_tables([VOTES.empty_table(), *tables])
+
+
+def split_slots(slots: pa.ChunkedArray) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """(fact, key) of slots such as `colour|circle`; equal ones are split once."""
+    coded = pc.dictionary_encode(slots).combine_chunks()
+    coded = coded.chunk(0) if isinstance(coded, pa.ChunkedArray) else coded
+    pairs = [slot.split("|", 1) for slot in coded.dictionary.to_pylist()]
+    at = coded.indices.to_numpy(zero_copy_only=False)
+    if not len(at):
+        return np.zeros(0, object), np.zeros(0, object)
+    fact, key = (np.array([pair[side] for pair in pairs], object)[at] for side in (0, 1))
+    return fact, key
 
 
 def _merged_compounds(image: NDArray[np.int64], key: NDArray[np.object_]) -> NDArray[np.object_]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmcore.weak.evidence import Evidence
 from mmcore.weak.lexicon import Kind
+from mmcore.weak.ratings import rating_labels, ratings
 from mmcore.weak.sentiment import feel
-from mmcore.weak.votes import UNCLEAR, make_votes
+from mmcore.weak.votes import UNCLEAR, combine, make_votes
 from mmcore.weak.words import detect_languages
 
 _MOODS = {"happy": "positive", "sad": "negative", "angry": "negative", "scared": "negative"}
 _MOODS |= {"neutral": "neutral", "tired": "neutral"}
 _SLOT = "sentiment"
 _SILENT_CONFIDENCE = 0.3
+_RATING_TRUST = 0.8
+_SHOWN = ["mood", "champion"]
 
 
 def comment_votes(evidence: Evidence) -> pa.Table:
@@ -31,6 +35,15 @@ def comment_votes(evidence: Evidence) -> pa.Table:
     said = label != ""
     image = comments["image"].to_numpy()
     return _votes(image[said], label[said], weight[said], "comments", langs[said])
+
+
+def rating_votes(evidence: Evidence) -> pa.Table:
+    """One vote per comment that rates: "★★★★☆", "4/5"."""
+    label = rating_labels(ratings(evidence.comments["text"].combine_chunks()))
+    rated = label != ""
+    image = evidence.comments["image"].to_numpy()[rated]
+    weight, lang = np.full(len(image), _RATING_TRUST), np.full(len(image), "", object)
+    return _votes(image, label[rated], weight, "rating", lang)
 
 
 def mood_votes(evidence: Evidence) -> pa.Table:
@@ -52,6 +65,40 @@ def mood_votes(evidence: Evidence) -> pa.Table:
     text, value = text[keep], value[keep]
     weight = np.minimum(evidence.weight[text] * 0.9, 0.95)
     return _votes(evidence.image[text], value, weight, "mood", evidence.langs[text])
+
+
+def find_cues(votes: pa.Table) -> pa.Table:
+    """What each function feels about each image: columns `image`, `label`, `confidence`, `source`.
+
+    votes: `VOTES` of any task. A function whose own votes disagree gives no cue.
+    """
+    felt = votes.filter(pc.equal(votes["task"], _SLOT))
+    felt = felt.set_column(felt.column_names.index("slot"), "slot", felt["source"])
+    labels = combine(felt)
+    columns = [labels[name] for name in ("image", "value", "confidence", "source")]
+    return pa.table(columns, names=["image", "label", "confidence", "source"])
+
+
+def find_conflicts(cues: pa.Table, images: int) -> pa.Array:
+    """Whether what people write of an image and what it shows feel opposite: bool [images].
+
+    Null where there are not cues of both kinds. What an image shows is what descriptive texts name
+    ("a crying child") and what the champion sees.
+    """
+    shows = pc.is_in(cues["source"], pa.array(_SHOWN)).to_numpy(zero_copy_only=False)
+    image = cues["image"].to_numpy()
+    sides = []
+    for chosen in (shows, ~shows):
+        label = np.array(cues["label"].to_pylist(), object)[chosen]
+        at = image[chosen]
+        marks = {
+            name: np.bincount(at[label == name], minlength=images) > 0
+            for name in ("negative", "positive")
+        }
+        sides.append((np.bincount(at, minlength=images) > 0, marks))
+    (seen, shown), (read, written) = sides
+    opposite = (shown["negative"] & written["positive"]) | (shown["positive"] & written["negative"])
+    return pa.array(opposite, mask=~(seen & read))
 
 
 def silent(evidence: Evidence, labels: pa.Table) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,16 @@ from mmcore.weak.questions import QA
 
 _TEXT = pa.string()
 CAPTION = pa.struct(
-    [("text", _TEXT), ("lang", _TEXT), ("confidence", pa.float64()), ("source", _TEXT)]
+    [
+        ("text", _TEXT),
+        ("lang", _TEXT),
+        ("confidence", pa.float64()),
+        ("source", _TEXT),
+        ("checked_by", _TEXT),
+    ]
 )
+"""checked_by: the model version whose score is in the confidence, null where none looked."""
+
 QUESTION = pa.struct(
     [
         ("question", _TEXT),
@@ -41,9 +50,16 @@ PAIRS = pa.schema(
         ("qa", pa.list_(QUESTION)),
         ("tags", pa.list_(TAG)),
         ("sentiment", SENTIMENT),
+        ("sentiment_cues", pa.list_(SENTIMENT)),
+        ("sentiment_conflict", pa.bool_()),
     ]
 )
 _MAX_CAPTIONS = 16
+_SUREST = 0.99
+_BLIND = 0.5  # how much of a caption's trust stays where a model finds that it does not fit
+
+Align = Callable[[NDArray[np.int64], pa.Array], NDArray[np.float64]]
+"""Image numbers and texts (string [n]) -> how well they fit, float64 [n] in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -78,22 +94,41 @@ def _table(rows: list[tuple[Any, ...]], names: list[str]) -> pa.Table:
     return pa.table(arrays, names=["image", *names])
 
 
-def choose_captions(evidence: Evidence, given: Given) -> pa.Table:
+def choose_captions(
+    evidence: Evidence,
+    given: Given,
+    roles: Sequence[str] = CAPTION_ROLES,
+    align: Align | None = None,
+    belief: NDArray[np.float64] | None = None,
+) -> pa.Table:
     """Candidates best first: `image` and the fields of `CAPTION`, sorted by image.
 
     Where captions are annotated they come first, at confidence 1; they are recognised among the
-    cleaned texts, so that masked personal data stays masked.
+    cleaned texts, so that masked personal data stays masked. roles: whose texts may be captions.
+    align: how well a model finds that texts fit their images. belief: probability that each of
+    `evidence.texts` speaks of its picture, NaN where nothing says so; it is the confidence, and
+    decides with role, length and rarity which is first.
     """
     texts = evidence.texts
     wanted = pc.is_in(texts["role"], pa.array(CAPTION_ROLES)).to_numpy(zero_copy_only=False)
     rows = np.flatnonzero(wanted & (evidence.weight > 0))
-    image = evidence.image[rows]
     text = texts["text"].take(pa.array(rows)).combine_chunks()
-    annotated = _is_given(image, text, given.captions)
-    confidence = np.where(annotated, 1.0, evidence.weight[rows])
+    annotated = _is_given(evidence.image[rows], text, given.captions)
+    keep = annotated | np.isin(evidence.role[rows], list(roles))
+    rows, text, annotated = rows[keep], text.filter(pa.array(keep)), annotated[keep]
+    image, trust = evidence.image[rows], evidence.weight[rows]
+    sure = trust
+    if belief is not None:
+        heard = belief[rows]
+        sure = np.where(np.isnan(heard), trust, np.round(np.minimum(heard, _SUREST), 4))
+        trust = np.where(np.isnan(heard), trust, trust * heard)
+    if align is not None:
+        fit = _BLIND + (1 - _BLIND) * align(image, text)
+        trust, sure = trust * fit, np.round(sure * fit, 4)
+    confidence = np.where(annotated, 1.0, sure)
     length = np.diff(evidence.words.starts)[rows]
     score = caption_score(
-        confidence,
+        np.where(annotated, 1.0, trust),
         length,
         texts["specificity"].to_numpy()[rows],
         texts["count"].to_numpy()[rows],
@@ -107,6 +142,7 @@ def choose_captions(evidence: Evidence, given: Given) -> pa.Table:
             "lang": pa.array(langs, _TEXT, mask=langs == ""),
             "confidence": confidence,
             "source": pa.array(source, _TEXT),
+            "checked_by": pa.nulls(len(rows), _TEXT),
             "first": annotated.astype(np.int8),
             "score": score,
         }
@@ -192,9 +228,16 @@ def _given_first(stated: pa.Table, weak: pa.Table, key: str, fold: dict[str, Any
 
 
 def assemble(
-    rows: pa.Table, captions: pa.Table, qa: pa.Table, tags: pa.Table, feelings: pa.Table
+    rows: pa.Table,
+    captions: pa.Table,
+    qa: pa.Table,
+    tags: pa.Table,
+    feelings: pa.Table,
+    cues: pa.Table,
+    conflicts: pa.Array,
 ) -> pa.Table:
-    """`PAIRS` for kept rows with columns `sha256`, `cluster`, `split`; tables sorted by `image`."""
+    """`PAIRS` for kept rows with columns `sha256`, `cluster`, `split`; tables sorted by `image`;
+    conflicts: bool [rows]."""
     number = rows.num_rows
     first = captions.filter(pa.array(_rank(captions["image"].to_numpy()) == 0))
     columns = [
@@ -206,6 +249,8 @@ def assemble(
         _list_each(qa, QUESTION, number),
         _list_each(tags, TAG, number),
         _one_each(feelings, SENTIMENT, number),
+        _list_each(cues, SENTIMENT, number),
+        conflicts,
     ]
     return pa.table(columns, schema=PAIRS)
 

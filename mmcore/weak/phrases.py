@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmcore.weak.lexicon import (
@@ -98,9 +99,7 @@ def find_phrases(words: Words, evidence: NounEvidence) -> pa.Table:
     _add_predicates(words, runs, columns)
     columns["position"] = attach_positions(words, runs.low, runs.head, _placed(columns))
     columns["gender"] = _genders(words, runs)
-    keep = np.array(
-        [_is_subject(k, g) for k, g in zip(columns["key"], columns["lang"], strict=True)], bool
-    )
+    keep = _are_subjects(columns["key"], columns["lang"])
     table = pa.table([pa.array(columns[f.name], f.type) for f in PHRASES], schema=PHRASES)
     return table.filter(pa.array(keep))
 
@@ -300,11 +299,22 @@ def _genders(words: Words, runs: _Runs) -> NDArray[np.object_]:
 
 def _placed(columns: dict[str, NDArray]) -> NDArray[np.bool_]:
     """Phrases that a place can be said of."""
-    pairs = zip(columns["key"], columns["lang"], strict=True)
-    return np.array([k not in _EVERYWHERE and _is_subject(k, g) for k, g in pairs], bool)
+    everywhere = np.isin(columns["key"].astype(object), list(_EVERYWHERE))
+    return ~everywhere & _are_subjects(columns["key"], columns["lang"])
 
 
 _EVERYWHERE = frozenset({"background", "foreground", "ground", "sky"})
+
+
+def _are_subjects(keys: NDArray[np.object_], langs: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """`_is_subject` of each key; equal ones are looked at once."""
+    joined = pc.binary_join_element_wise(
+        pa.array(keys, pa.string()), pa.array(langs, pa.string()), "\t"
+    )
+    coded = pc.dictionary_encode(joined)
+    pairs = (name.rpartition("\t") for name in coded.dictionary.to_pylist())
+    table = np.array([_is_subject(key, lang) for key, _, lang in pairs], bool)
+    return table[coded.indices.to_numpy(zero_copy_only=False)] if len(table) else np.zeros(0, bool)
 
 
 def _is_subject(key: str, lang: str) -> bool:

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmcore.weak.draws import draw, with_text
-from mmcore.weak.facts import is_uncountable
+from mmcore.weak.facts import is_uncountable, split_slots
 from mmcore.weak.lexicon import LANGUAGES, groups
-from mmcore.weak.negatives import Mentions, draw_absent
+from mmcore.weak.negatives import Mentions, Pool, Pools, draw_absent, draw_absent_of
 from mmcore.weak.wording import name_of, questions, render, say, slots
 
 QA = pa.schema(
@@ -36,15 +36,17 @@ _YES_PER_IMAGE = 2
 
 @dataclass(frozen=True)
 class World:
-    """What the corpus knows: nouns and values to ask about in vain, and German genders.
+    """What the corpus knows: nouns and values to ask about in vain, German genders, and the terms
+    usual enough to be an answer: one that is right for a single image cannot be learnt.
 
-    Each pool is (values, how many images mention each).
+    colours: of each noun its own.
     """
 
-    nouns: tuple[NDArray[np.object_], NDArray[np.float64]]
-    colours: tuple[NDArray[np.object_], NDArray[np.float64]]
-    moods: tuple[NDArray[np.object_], NDArray[np.float64]]
+    nouns: Pool
+    colours: Pools
+    moods: Pool
     genders: dict[str, str]
+    answers: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,11 @@ def ask(
     image names: nouns, colours, moods.
     """
     facts = _Facts.read(labels)
-    asked = [*_attributes(facts), *_places(facts), *_yes_and_no(facts, hashes, mentions, world)]
+    asked = [
+        *_attributes(facts),
+        *_places(facts, world),
+        *_yes_and_no(facts, hashes, mentions, world),
+    ]
     tables = [_word(a, lang, hashes, world) for a in asked for lang in LANGUAGES]
     return _capped(pa.concat_tables([QA.empty_table(), *tables]), cap)
 
@@ -102,16 +108,15 @@ class _Facts:
 
     @classmethod
     def read(cls, labels: pa.Table) -> _Facts:
-        split = [slot.split("|", 1) for slot in labels["slot"].to_pylist()]
-        fact = np.array([s[0] for s in split], object)
-        key = np.array([s[1] for s in split], object)
+        fact, key = split_slots(labels["slot"])
         columns = {n: _objects(labels[n]) for n in ("value", "source", "lang")}
         image = labels["image"].to_numpy()
-        several = {
-            (i, k) for i, k, f, v in zip(image, key, fact, columns["value"], strict=True)
-            if f == "plural" and v == "many"
-        }  # fmt: skip
-        many = np.array([(i, k) in several for i, k in zip(image, key, strict=True)], bool)
+        things = pc.binary_join_element_wise(
+            pc.cast(labels["image"], pa.string()), pa.array(key, pa.string()), "|"
+        )
+        plural = (fact == "plural") & (columns["value"] == "many")
+        several = things.filter(pa.array(plural))
+        many = pc.is_in(things, several).to_numpy(zero_copy_only=False)
         confidence = labels["confidence"].to_numpy()
         return cls(image=image, fact=fact, key=key, many=many, confidence=confidence, **columns)
 
@@ -151,12 +156,13 @@ def _attributes(facts: _Facts) -> list[_Asked]:
     return asked
 
 
-def _places(facts: _Facts) -> list[_Asked]:
+def _places(facts: _Facts, world: World) -> list[_Asked]:
     """What is on the left, where exactly one kind of thing is said to be."""
     found = facts.of("position")
     spot = np.array([f"{i}|{v}" for i, v in zip(found.image, found.value, strict=True)], object)
     _, inverse, number = np.unique(spot, return_inverse=True, return_counts=True)
     single = number[inverse] == 1 if len(spot) else np.zeros(0, bool)
+    single &= np.array([k.rpartition(" ")[2] in world.answers for k in found.key], bool)
     shape = np.array([groups().get(k) == "shape" for k in found.key], bool)
     asked = []
     for type, keep in (("what", single), ("shape", single & shape)):
@@ -171,22 +177,32 @@ def _yes_and_no(
 ) -> list[_Asked]:
     """Each "yes" has its "no": another noun, the same noun in another colour, another mood."""
     there = facts.of("exists")
+    # what is never asked about in vain would always be answered with yes
     countable = np.array([not is_uncountable(key) for key in there.key], bool)
+    kept = draw(with_text(hashes[there.image], there.key), "keep")
+    countable &= kept < world.nouns.share_kept(there.key)
     there = _few(there, countable, hashes, _YES_PER_IMAGE)
     yes = there.asked("exists", "answer", np.full(len(there.image), "yes", object))
-    key = _absent(there, hashes, mentions, world.nouns, "noun")
+    dice = with_text(hashes[there.image], there.key)
+    key = draw_absent(there.image, dice, world.nouns, mentions, "noun")
     asked = [yes, _turned(yes, key=key)]
-    colour = facts.of("colour")
+    colour, mood = facts.of("colour"), facts.of("mood")
     simple = np.array([" " not in v and not is_uncountable(k) for k, v in _pairs(colour)], bool)
-    for found, attribute, type, pool in (
-        (_few(colour, simple, hashes, 1), "colour", "exists", world.colours),
-        (_few(facts.of("mood"), None, hashes, 1), "mood", "is", world.moods),
-    ):
-        rows = found.asked(type, attribute, np.full(len(found.image), "yes", object))
-        rows = replace(rows, value=found.value)
-        other = _absent(found, hashes, mentions, pool, attribute)
-        asked += [rows, _turned(rows, value=other)]
-    return asked
+    simple &= world.colours.numbers(colour.key) >= 0
+    colour, mood = _few(colour, simple, hashes, 1), _few(mood, None, hashes, 1)
+    dice = with_text(hashes[colour.image], colour.key)
+    other = draw_absent_of(colour.image, dice, colour.key, world.colours, mentions, "colour")
+    asked += _both_ways(colour, "exists", "colour", other)
+    dice = with_text(hashes[mood.image], mood.key)
+    other = draw_absent(mood.image, dice, world.moods, mentions, "mood")
+    return asked + _both_ways(mood, "is", "mood", other)
+
+
+def _both_ways(facts: _Facts, type: str, attribute: str, other: NDArray) -> list[_Asked]:
+    """Whether each thing looks as it does, and whether it looks as it does not (`other`)."""
+    yes = facts.asked(type, attribute, np.full(len(facts.image), "yes", object))
+    yes = replace(yes, value=facts.value)
+    return [yes, _turned(yes, value=other)]
 
 
 def _pairs(facts: _Facts) -> zip:
@@ -205,17 +221,6 @@ def _few(
     rank = np.arange(len(order)) - np.searchsorted(image, image, side="left")
     rows = order[rank < most]
     return _Facts(**{name: values[rows] for name, values in vars(chosen).items()})
-
-
-def _absent(
-    facts: _Facts,
-    hashes: NDArray[np.uint64],
-    mentions: Mentions,
-    pool: tuple[NDArray[np.object_], NDArray[np.float64]],
-    salt: str,
-) -> NDArray[np.object_]:
-    dice = with_text(hashes[facts.image], facts.key)
-    return draw_absent(facts.image, dice, *pool, mentions, salt)
 
 
 def _turned(rows: _Asked, **changed: NDArray) -> _Asked:

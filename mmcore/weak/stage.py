@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
 from mmcore.weak.annotations import parse_annotations
+from mmcore.weak.captions import CAPTION_ROLES
+from mmcore.weak.champion import NEIGHBOURS, SOURCE, Champion, alignment
+from mmcore.weak.dependencies import without_copies
 from mmcore.weak.draws import image_hashes
-from mmcore.weak.evidence import TEXTS, Evidence, caption_texts, gather, page_texts
-from mmcore.weak.feelings import silent
-from mmcore.weak.functions import vote_all
+from mmcore.weak.evidence import Evidence
+from mmcore.weak.feelings import find_conflicts, find_cues, silent
+from mmcore.weak.function_statistics import count_right, count_votes
+from mmcore.weak.functions import WITHOUT_CHAMPION, Name, vote_all
+from mmcore.weak.label_model_captions import caption_beliefs
+from mmcore.weak.label_model_fit import SpaceModel, fit_all, model_table
+from mmcore.weak.label_model_fit import label as label_votes
+from mmcore.weak.label_model_patterns import count_patterns, gold_feelings, merge_counts
 from mmcore.weak.negatives import Mentions
 from mmcore.weak.pairs import (
     Given,
@@ -27,14 +36,19 @@ from mmcore.weak.pairs import (
     assemble,
     choose_captions,
 )
+from mmcore.weak.question_only import count_answers, held_out
 from mmcore.weak.questions import ask
-from mmcore.weak.tags import managed
+from mmcore.weak.report import Findings, count_labels, summarise_day
+from mmcore.weak.retracted import Retracted
+from mmcore.weak.stage_bootstrap import Bootstrap, InTrain, Labeler, bootstrap
+from mmcore.weak.stage_inputs import Task, earlier_days, look, read_day, read_evidence, tasks_of
+from mmcore.weak.stage_retract import retracted
+from mmcore.weak.tags import managed, with_parents, with_synonyms
+from mmcore.weak.user_functions import UserFunction, find_functions
 from mmcore.weak.vocabulary import Counts, Vocabulary, count, mentions, merge
-from mmcore.weak.votes import combine, summarise
+from mmcore.weak.votes import VOTES
 
-_KEYS = ["sha256", "cluster", "kept"]
-_ROWS = ["sha256", "cluster", "kept", "split", "annotation"]
-_PAGE_COLUMNS = ["sha256", "page_url", "role", "text", "lang", "kept"]
+_ALL_NAMES = (*WITHOUT_CHAMPION, SOURCE, NEIGHBOURS, "annotation")
 
 
 class Config(BaseModel):
@@ -43,7 +57,7 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     min_share: float = Field(
-        0.6, gt=0.5, le=1, description="Share of the votes an answer needs; else no label is given."
+        0.6, gt=0.5, le=1, description="Probability an answer needs; else no label is given."
     )
     min_confidence: float = Field(0.3, ge=0, le=1, description="Least confidence of a label.")
     max_questions: int = Field(24, ge=0, description="Most questions per image and language.")
@@ -54,216 +68,245 @@ class Config(BaseModel):
     history_days: int = Field(
         30, ge=0, description="Earlier days whose texts the vocabulary is counted on too."
     )
+    functions: list[Name] = Field(
+        list(WITHOUT_CHAMPION),
+        description="Built-in labeling functions; champion and neighbours look at the images too.",
+    )
+    user_functions: list[str] = Field(
+        [],
+        description="Your own: my_labels.py:name (relative to this file) or package.module:name.",
+    )
+    bootstrap: Bootstrap = Field(
+        Bootstrap(), description="What the champion of earlier days adds, if it passes an exam."
+    )
 
 
 @dataclass(frozen=True)
-class _Day:
-    """The inputs of one day."""
+class _Labelers:
+    """Who votes: the built-in functions of these names, the user's own, and the model."""
 
-    deduplicated: Dataset
-    tokenized: Dataset
-    texts: Dataset
+    names: tuple[Name, ...]
+    user: tuple[UserFunction, ...]
+    champion: Champion | None
+    in_train: InTrain | None
+    bad: Retracted
 
     @property
-    def parents(self) -> list[Dataset]:
-        return [self.deduplicated, self.tokenized, self.texts]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One part of a day: the images of part `index`, and where texts about them lie.
-
-    members: `sha256` of every image of their clusters and `image`, the number of the kept one.
-    """
-
-    day: _Day
-    index: int
-    members: pa.Table
-    texts_parts: list[int]
+    def page_language(self) -> bool:
+        return "page_language" in self.names
 
 
 @dataclass(frozen=True)
 class _Written:
     part: Part
     rows: int
-    labelled: Counter[str]
-    votes: dict[str, Counter[str]]
+    findings: Findings
 
 
-def run(lake: Lake, day: str, config: Config, seed: int = 0) -> Dataset:
+def run(
+    lake: Lake,
+    day: str,
+    config: Config,
+    seed: int = 0,
+    champion: Champion | None = None,
+    labeler: Labeler | None = None,
+) -> Dataset:
     """Write `pairs@day`; part i holds the kept images of part i of `deduplicated@day`.
 
-    Two passes: the first counts words over the day and its recent history, the second labels.
+    Three passes: the first counts words over the day and its recent history, the second counts
+    patterns of votes, on which the label model is fitted, the third labels. What pages said is
+    `page_labels@day` where a model then adds to it, else it is `pairs@day`.
+    champion: asked where `functions` names it, or those that need it. labeler: the model that may
+    add to the labels of pages (`bootstrap`). UserError for a function of the user's that cannot be
+    found, fails, or returns no votes.
     """
+    adds = labeler if config.bootstrap.enabled else None
+    name = "page_labels" if adds else "pairs"
+    in_train = labeler.in_train if labeler else None
+    labels = _page_labels(lake, name, day, config, seed, champion, in_train)
+    return bootstrap(lake, labels, adds, config.bootstrap) if adds else labels
+
+
+def _page_labels(
+    lake: Lake,
+    name: str,
+    day: str,
+    config: Config,
+    seed: int,
+    champion: Champion | None,
+    in_train: InTrain | None,
+) -> Dataset:
+    """The labels that functions and people gave, as dataset `name`."""
     from mmcore.cluster import map_parts
 
-    today = _day(lake, day)
-    days = [*_history(lake, day, config.history_days), today]
+    listed, bad = retracted(lake)
+    asked = {SOURCE, NEIGHBOURS}.intersection(config.functions)
+    user = find_functions(config.user_functions, _ALL_NAMES)
+    trusted = champion is not None and not bad.has(champion.version)
+    champion = champion if asked and trusted else None
+    labelers = _Labelers(tuple(config.functions), user, champion, in_train, bad)
+    today = read_day(lake, day, images=labelers.champion is not None)
+    days = [*earlier_days(lake, day, config.history_days), today]
     parents = [dataset for one in reversed(days) for dataset in one.parents]
-    settings = config.model_dump(mode="json") | {"seed": seed}
-    done = lake.reusable("pairs", day, settings, parents)
+    parents += [listed] if listed else []
+    settings = _settings(config, seed, labelers)
+    done = lake.reusable(name, day, settings, parents)
     if done is not None:
         return done
-    tasks = _tasks(today)
-    earlier = [task for one in days[:-1] for task in _tasks(one)]
-    counts = map_parts(_count, [*earlier, *tasks], description="vocabulary", unit="images")
+    tasks = tasks_of(today)
+    earlier = [task for one in days[:-1] for task in tasks_of(one)]
+    counting = partial(_count, seed=seed, labelers=labelers)
+    counts = map_parts(counting, [*earlier, *tasks], description="vocabulary", unit="images")
     vocabulary = merge(counts)
-    writer = lake.writer("pairs", day)
-    label = partial(_label, config=config, seed=seed, vocabulary=vocabulary, writer=writer)
+    polling = partial(_poll, config=config, labelers=labelers, vocabulary=vocabulary)
+    polls = map_parts(polling, tasks, description="votes", unit="images")
+    models = fit_all(merge_counts(polls))
+    writer = lake.writer(name, day)
+    label = partial(
+        _label,
+        config=config,
+        seed=seed,
+        labelers=labelers,
+        vocabulary=vocabulary,
+        models=models,
+        writer=writer,
+    )
     results = map_parts(label, tasks, description="pairs", unit="images")
-    metadata = _metadata(results, vocabulary)
+    metadata = summarise_day([r.findings for r in results], vocabulary)
+    metadata["label_model"] = model_table(models)
     return writer.commit([r.part for r in results], parents, settings, metadata)
 
 
-def _day(lake: Lake, day: str) -> _Day:
-    return _Day(*(lake.dataset(name, day) for name in ("deduplicated", "tokenized", "texts")))
+def _settings(config: Config, seed: int, labelers: _Labelers) -> dict[str, Any]:
+    """What decides the result: of the user's functions their code, not where it lies."""
+    settings = config.model_dump(mode="json", exclude={"bootstrap"}) | {"seed": seed}
+    settings["functions"] = sorted(set(config.functions))
+    settings["user_functions"] = {f.name: f.sha256 for f in labelers.user}
+    return settings | {"champion": labelers.champion.name if labelers.champion else None}
 
 
-def _history(lake: Lake, day: str, most: int) -> list[_Day]:
-    """The last `most` earlier days that have all inputs, oldest first."""
-    names = ("deduplicated", "tokenized", "texts")
-    common = set.intersection(*(set(lake.partitions(name)) for name in names))
-    earlier = sorted(d for d in common if d < day)
-    return [_day(lake, d) for d in earlier[max(len(earlier) - most, 0) :]]
+def _count(task: Task, seed: int, labelers: _Labelers) -> Counts:
+    rows, evidence = read_evidence(task, labelers.page_language)
+    votes = [function(evidence) for function in labelers.user]
+    hashes = image_hashes(rows["sha256"].combine_chunks(), seed)
+    return count(evidence, pa.concat_tables([VOTES.empty_table(), *votes]), hashes)
 
 
-def _tasks(day: _Day) -> list[_Task]:
-    """One task per part, from keys alone."""
-    keys = [part.append_column("part", _fill(part, i)) for i, part in _key_parts(day)]
-    if not keys:
-        return []
-    table = pa.concat_tables(keys).combine_chunks()
-    kept = table.filter(table["kept"])
-    at = pc.index_in(table["cluster"], kept["cluster"].combine_chunks())
-    members = table.filter(at.is_valid())
-    at = at.drop_null().combine_chunks()
-    members = pa.table(
-        {"sha256": members["sha256"], "part": kept["part"].take(at), "image": kept["row"].take(at)}
-    ).combine_chunks()
-    where = _texts_parts(day.texts, members)
-    return [
-        _Task(day, i, members.filter(pc.equal(members["part"], i)), where.get(i, []))
-        for i in range(len(day.deduplicated.parts))
-    ]
+def _poll(task: Task, config: Config, labelers: _Labelers, vocabulary: Vocabulary) -> pa.Table:
+    """How often each pattern of votes occurs in a part."""
+    rows, evidence, votes = _votes(task, labelers, vocabulary)
+    given = Given.flatten(parse_annotations(rows["annotation"].to_pylist()))
+    ballot = _ballot(votes, evidence, vocabulary, config)
+    return count_patterns(ballot, gold_feelings(given.sentiment))
 
 
-def _key_parts(day: _Day) -> list[tuple[int, pa.Table]]:
-    parts = []
-    for i, part in enumerate(day.deduplicated.iter_parts(_KEYS)):
-        kept = part["kept"].to_numpy(zero_copy_only=False)
-        parts.append((i, part.append_column("row", pa.array(np.cumsum(kept) - kept))))
-    return parts
+def _votes(
+    task: Task, labelers: _Labelers, vocabulary: Vocabulary
+) -> tuple[pa.Table, Evidence, pa.Table]:
+    """The kept rows of a task, the evidence about them, and all votes."""
+    rows, evidence = read_evidence(task, labelers.page_language)
+    if labelers.champion is not None:
+        evidence = replace(evidence, seen=_seen(task, rows, labelers, labelers.champion))
+    votes = vote_all(evidence, vocabulary, labelers.names, labelers.user)
+    return rows, evidence, labelers.bad.of_all_tasks(votes)
 
 
-def _fill(table: pa.Table, value: int) -> pa.Array:
-    return pa.array(np.full(table.num_rows, value, np.int64))
-
-
-def _texts_parts(texts: Dataset, members: pa.Table) -> dict[int, list[int]]:
-    """For each part of the images, the parts of `texts` that speak of them."""
-    found: dict[int, list[int]] = {}
-    for number, table in enumerate(texts.iter_parts(["sha256"])):
-        at = pc.index_in(table["sha256"], members["sha256"].combine_chunks())
-        parts = members["part"].take(at.drop_null().combine_chunks())
-        for part in pc.unique(parts).to_pylist():
-            found.setdefault(part, []).append(number)
-    return found
-
-
-def _read(task: _Task) -> tuple[pa.Table, Evidence]:
-    """The kept rows of a task, and everything its pages say."""
-    rows = task.day.deduplicated.read_part(task.index, _ROWS)
-    rows = rows.filter(rows["kept"]).combine_chunks()
-    tokenized = task.day.tokenized.read_part(task.index)
-    captions = caption_texts(tokenized, rows["sha256"].combine_chunks())
-    pages = [
-        page_texts(task.day.texts.read_part(part, _PAGE_COLUMNS), task.members)
-        for part in task.texts_parts
-    ]
-    joined = pa.concat_tables([TEXTS.empty_table(), *pages])
-    return rows, gather(captions, joined, rows.num_rows)
-
-
-def _count(task: _Task) -> Counts:
-    _, evidence = _read(task)
-    return count(evidence)
+def _ballot(
+    votes: pa.Table, evidence: Evidence, vocabulary: Vocabulary, config: Config
+) -> pa.Table:
+    """The votes that count: for managed tags, and none that only repeats another text."""
+    others = votes.filter(pc.not_equal(votes["task"], "tag"))
+    ballot = pa.concat_tables([others, _tag_votes(votes, vocabulary, config)])
+    return without_copies(ballot, evidence.texts)
 
 
 def _label(
-    task: _Task, config: Config, seed: int, vocabulary: Vocabulary, writer: DatasetWriter
+    task: Task,
+    config: Config,
+    seed: int,
+    labelers: _Labelers,
+    vocabulary: Vocabulary,
+    models: dict[str, SpaceModel],
+    writer: DatasetWriter,
 ) -> _Written:
-    rows, evidence = _read(task)
+    rows, evidence, votes = _votes(task, labelers, vocabulary)
     notes = parse_annotations(rows["annotation"].to_pylist())
     given = Given.flatten(notes)
-    votes = vote_all(evidence, vocabulary)
-    tagged = votes.filter(pc.equal(votes["task"], "tag"))
-    tagged = managed(
-        tagged, vocabulary.tags(), vocabulary.images, config.min_tag_images, config.max_tag_share
-    )
-    others = votes.filter(pc.not_equal(votes["task"], "tag"))
-    labels = combine(pa.concat_tables([others, tagged]), config.min_share)
+    ballot = _ballot(votes, evidence, vocabulary, config)
+    labels = label_votes(ballot, models, config.min_share)
+    belief = caption_beliefs(ballot, evidence, models)
     labels = labels.filter(pc.greater_equal(labels["confidence"], config.min_confidence))
+    labels = _signed(labels, labelers.champion)
     facts, tags, feelings = (_of(labels, task) for task in ("fact", "tag", "sentiment"))
-    feelings = pa.concat_tables([feelings, silent(evidence, feelings)])
+    if "comments" in labelers.names:
+        feelings = pa.concat_tables([feelings, silent(evidence, feelings)])
     hashes = image_hashes(rows["sha256"].combine_chunks(), seed)
     named = Mentions(*mentions(evidence), rows.num_rows)
     qa = ask(facts, hashes, named, vocabulary.world(config.min_tag_images), config.max_questions)
+    cues = find_cues(votes)
     table = assemble(
         rows,
-        choose_captions(evidence, given),
-        all_questions(qa, given),
-        all_tags(tags, given, config.min_confidence),
+        labelers.bad.without("caption", _captions(evidence, given, labelers, belief)),
+        labelers.bad.without("qa", all_questions(qa, given)),
+        all_tags(_with_parents(tags, vocabulary, config), given, config.min_confidence),
         all_feelings(feelings, given),
+        cues,
+        find_conflicts(cues, rows.num_rows),
     )
     part = writer.write_table(task.index, table)
     problems = Counter(f"annotation_{p}" for note in notes for p in note.problems)
-    voted = {name: Counter(numbers) for name, numbers in summarise(votes).items()}
-    return _Written(part, rows.num_rows, _labelled(table) + problems, voted)
+    counts = count_votes(votes)
+    for name, numbers in count_right(votes, qa, given).items():
+        counts.setdefault(name, Counter()).update(numbers)
+    answers = count_answers(qa, held_out(rows["cluster"].combine_chunks()))
+    findings = Findings(count_labels(table) + problems, counts, answers)
+    return _Written(part, rows.num_rows, findings)
+
+
+def _seen(task: Task, rows: pa.Table, labelers: _Labelers, champion: Champion) -> pa.Table:
+    """What the champion sees, of images that are trained on: it must not write its own exam."""
+    seen = look(task, rows, champion)
+    if labelers.in_train is None:
+        return seen
+    train = labelers.in_train(rows["cluster"].combine_chunks(), rows["split"].combine_chunks())
+    return seen.take(pa.array(np.arange(len(seen)), mask=~train)).combine_chunks()
+
+
+def _signed(labels: pa.Table, champion: Champion | None) -> pa.Table:
+    """What the champion says carries its version, so that it can be retracted by name."""
+    if champion is None:
+        return labels
+    source = pc.if_else(pc.equal(labels["source"], SOURCE), champion.version, labels["source"])
+    return labels.set_column(labels.column_names.index("source"), "source", source)
 
 
 def _of(labels: pa.Table, task: str) -> pa.Table:
     return labels.filter(pc.equal(labels["task"], task))
 
 
-def _labelled(table: pa.Table) -> Counter[str]:
-    """How many images have each kind of label, and how many labels there are."""
-    counts: Counter[str] = Counter(images=table.num_rows)
-    for name in ("caption", "sentiment"):
-        counts[name] = table.num_rows - table[name].null_count
-    for name in ("qa", "tags"):
-        lengths = pc.list_value_length(table[name])
-        counts[name] = pc.sum(pc.greater(lengths, 0)).as_py() or 0
-        counts[f"{name}_labels"] = pc.sum(lengths).as_py() or 0
-    kinds = table["qa"].combine_chunks().flatten().field("type").value_counts().to_pylist()
-    return counts + Counter({f"qa_{k['values']}": k["counts"] for k in kinds})
+def _tag_votes(votes: pa.Table, vocabulary: Vocabulary, config: Config) -> pa.Table:
+    """The votes for tags of the managed vocabulary, each tag under one name."""
+    tagged = with_synonyms(_of(votes, "tag"), vocabulary.taxonomy.synonyms)
+    return managed(
+        tagged, vocabulary.tags(), vocabulary.images, config.min_tag_images, config.max_tag_share
+    )
 
 
-def _metadata(results: list[_Written], vocabulary: Vocabulary) -> dict[str, Any]:
-    """The funnel, and per labeling function how much it covers and how often it is contradicted."""
-    total: Counter[str] = Counter()
-    functions: dict[str, Counter[str]] = {}
-    for result in results:
-        total += result.labelled
-        for name, numbers in result.votes.items():
-            functions.setdefault(name, Counter()).update(numbers)
-    images = max(total["images"], 1)
-    table = {
-        name: {
-            "coverage": round(n["images"] / images, 4),
-            "votes": n["votes"],
-            "conflict": round(n["disputed"] / max(n["votes"], 1), 4),
-        }
-        for name, n in sorted(functions.items())
-    }
-    funnel = {name: total[name] for name in ("images", "caption", "qa", "tags", "sentiment")}
-    details = {name: n for name, n in sorted(total.items()) if name not in funnel}
-    return {
-        "funnel": funnel,
-        "details": details,
-        "labeling_functions": table,
-        "vocabulary": {
-            "images": vocabulary.images,
-            "words": len(vocabulary.total),
-            "terms": len(vocabulary.terms),
-        },
-    }
+def _with_parents(tags: pa.Table, vocabulary: Vocabulary, config: Config) -> pa.Table:
+    counts, parents = vocabulary.tags(), vocabulary.taxonomy.parents
+    return with_parents(tags, parents, counts, vocabulary.images, config.max_tag_share)
+
+
+def _captions(
+    evidence: Evidence, given: Given, labelers: _Labelers, belief: NDArray[np.float64]
+) -> pa.Table:
+    """Candidates of the roles that are switched on, weighed by the champion where it is asked."""
+    roles = [role for role in CAPTION_ROLES if role in labelers.names]
+    champion, seen = labelers.champion, evidence.seen
+    if champion is None or seen is None or SOURCE not in labelers.names:
+        return choose_captions(evidence, given, roles, None, belief)
+
+    def align(image: NDArray[np.int64], texts: pa.Array) -> NDArray[np.float64]:
+        return alignment(seen, image, champion.read(texts.to_pylist()))
+
+    return choose_captions(evidence, given, roles, align, belief)

@@ -8,12 +8,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmcore.weak.captions import content_words
+from mmcore.weak.facts import split_slots
 from mmcore.weak.lexicon import LANGUAGES, canonical_noun, lexicon
 from mmcore.weak.votes import make_votes
 from mmcore.weak.words import Words
 
 _ATTRIBUTES = ("colour", "size", "texture", "mood")
 _YES = "yes"
+_COMPOUND = 0.9
+_FEW = 20  # images of which no share says anything
 
 
 def fact_tags(votes: pa.Table) -> pa.Table:
@@ -21,9 +24,7 @@ def fact_tags(votes: pa.Table) -> pa.Table:
 
     The background's colour is no tag of the picture. Of a compound noun its head is the tag.
     """
-    split = [slot.split("|", 1) for slot in votes["slot"].to_pylist()]
-    fact = np.array([s[0] for s in split], object)
-    key = np.array([s[1] for s in split], object)
+    fact, key = split_slots(votes["slot"])
     value = np.array(votes["value"].to_pylist(), object)
     thing = fact == "exists"
     # of two circles in two colours both colours are in the picture, but their votes say "?"
@@ -33,6 +34,75 @@ def fact_tags(votes: pa.Table) -> pa.Table:
     keep = thing | look
     rows = votes.filter(pa.array(keep))
     return _votes(rows, tag[keep])
+
+
+def compound_tags(
+    phrases: pa.Table,
+    image: NDArray[np.int64],
+    source: NDArray[np.object_],
+    weight: NDArray[np.float64],
+) -> pa.Table:
+    """Votes for the compounds among phrases (`PHRASES`), a little less sure than their heads'.
+
+    The arrays give image, role and confidence of each text.
+    """
+    key = np.array(phrases["key"].to_pylist(), object)
+    text = phrases["text"].to_numpy()
+    keep = np.array([" " in k for k in key], bool) & (weight[text] > 0)
+    text = text[keep]
+    columns = [
+        pa.array(image[text], pa.int64()),
+        pa.array(np.minimum(weight[text], 0.95) * _COMPOUND, pa.float64()),
+        pa.array(source[text], pa.string()),
+        phrases["lang"].filter(pa.array(keep)),
+    ]
+    return _votes(pa.table(columns, names=_KEPT), key[keep])
+
+
+def with_synonyms(votes: pa.Table, synonyms: dict[str, str]) -> pa.Table:
+    """Tag votes under the name that all forms of a tag go by."""
+    forms = pa.array(list(synonyms), pa.string())
+    at = pc.index_in(votes["slot"], forms)
+    named = pa.array(list(synonyms.values()), pa.string()).take(at.combine_chunks())
+    slot = pc.coalesce(named, votes["slot"].combine_chunks())
+    return votes.set_column(votes.column_names.index("slot"), "slot", slot)
+
+
+def with_parents(
+    labels: pa.Table,
+    parents: dict[str, tuple[str, ...]],
+    vocabulary: dict[str, int],
+    images: int,
+    max_share: float,
+) -> pa.Table:
+    """Tag labels (`LABELS`) with the tags above each, at least as sure as the surest below.
+
+    A tag that, with all below it, would stand on more than `max_share` of the images says nothing.
+    """
+    total: dict[str, int] = {}
+    for child, above in parents.items():
+        for tag in above:
+            total[tag] = total.get(tag, vocabulary.get(tag, 0)) + vocabulary.get(child, 0)
+    most = max_share * images if images >= _FEW else images
+    pairs = [
+        (child.removeprefix("de:"), tag.removeprefix("de:"))
+        for child, above in sorted(parents.items())
+        for tag in above
+        if total[tag] <= most or images < _FEW
+    ]
+    columns = list(zip(*pairs, strict=True)) or [(), ()]
+    links = pa.table([pa.array(c, pa.string()) for c in columns], names=["slot", "above"])
+    found = labels.join(links, "slot", join_type="inner")
+    names = [n if n != "slot" else "above" for n in labels.column_names]
+    added = found.select(names).rename_columns(labels.column_names).cast(labels.schema)
+    order = [("image", "ascending"), ("slot", "ascending"), ("confidence", "descending")]
+    both = pa.concat_tables([labels, added])
+    both = both.sort_by([*order, ("source", "ascending"), ("lang", "ascending")])
+    keys = ["image", "slot"]
+    rest = [n for n in labels.column_names if n not in keys]
+    once = both.group_by(keys, use_threads=False).aggregate([(n, "first") for n in rest])
+    once = once.rename_columns([*keys, *rest])
+    return once.select(labels.column_names).cast(labels.schema)
 
 
 def _votes(rows: pa.Table, tag: NDArray[np.object_]) -> pa.Table:
@@ -55,7 +125,7 @@ def _votes(rows: pa.Table, tag: NDArray[np.object_]) -> pa.Table:
     )
 
 
-_KEPT = ("image", "weight", "source", "lang")
+_KEPT = ["image", "weight", "source", "lang"]
 
 
 def keyword_terms(words: Words) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
@@ -75,14 +145,19 @@ def keyword_terms(words: Words) -> tuple[NDArray[np.int64], NDArray[np.object_]]
     return rows[term != ""], term[term != ""]
 
 
-def keyword_votes(words: Words, image: NDArray[np.int64], weight: NDArray[np.float64]) -> pa.Table:
+def keyword_votes(
+    words: Words,
+    image: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    source: str = "keyword",
+) -> pa.Table:
     """Votes of task `tag`, one per keyword; image: int64 [n]; weight: float64 [n], its trust."""
     row, term = keyword_terms(words)
     row, term = row[weight[row] > 0], term[weight[row] > 0]
     base = {
         "image": image[row],
         "weight": np.minimum(weight[row], 0.95),
-        "source": np.full(len(row), "keyword", object),
+        "source": np.full(len(row), source, object),
         "lang": np.full(len(row), "", object),
     }
     types = (pa.int64(), pa.float64(), pa.string(), pa.string())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,29 +12,44 @@ from numpy.typing import NDArray
 from mmcore.weak.captions import content_words
 from mmcore.weak.evidence import Evidence
 from mmcore.weak.facts import is_uncountable
-from mmcore.weak.lexicon import Kind
-from mmcore.weak.negatives import group_of
+from mmcore.weak.lexicon import PREMODIFIER, Kind
+from mmcore.weak.negatives import Mentions, Pool, Pools, balance, group_of
 from mmcore.weak.phrases import NounEvidence, count_noun_uses, find_genders
 from mmcore.weak.questions import World
 from mmcore.weak.tags import is_tag, keyword_terms
-from mmcore.weak.words import Words, classify
+from mmcore.weak.taxonomy import Taxonomy, count_relations, merge_relations, taxonomy
+from mmcore.weak.votes import VOTES
+from mmcore.weak.words import Words, candidate_nouns, classify
 
 WORDS = pa.schema([("word", pa.string()), ("total", pa.int64()), ("clean", pa.int64())])
 TERMS = pa.schema([("term", pa.string()), ("images", pa.int64())])
+SAMPLE = pa.schema([("hash", pa.uint64()), ("groups", pa.list_(pa.string()))])
+"""A few images, those with the smallest hashes, and the groups (`group_of`) their texts name."""
+
 GENDERS = pa.schema([("key", pa.string()), ("gender", pa.string()), ("uses", pa.int64())])
 
 _SURE, _USES = 0.1, 2
 _NEVER, _OFTEN = 0.02, 5
-_POOL = 400
+_POOL = 1000
+_SAMPLED = 2000
 _OWN_KEYWORD = 0.3
+_LEAST_COMPOUND = 2
 
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts over some images; sums of counts are counts."""
+    """Counts over some images; sums of counts are counts.
+
+    extra: `TERMS` that are tags and nothing else: compounds, and what the user's functions name.
+    relations: `taxonomy.RELATIONS`. looks: `TERMS` such as `dog|brown`. sample: `SAMPLE`.
+    """
 
     words: pa.Table
     terms: pa.Table
+    extra: pa.Table
+    relations: pa.Table
+    looks: pa.Table
+    sample: pa.Table
     genders: pa.Table
     images: int
     rows: int
@@ -47,8 +62,12 @@ class Vocabulary:
     total: dict[str, int] = field(default_factory=dict)
     clean: dict[str, int] = field(default_factory=dict)
     terms: dict[str, int] = field(default_factory=dict)
+    extra: dict[str, int] = field(default_factory=dict)
+    looks: dict[str, int] = field(default_factory=dict)
+    sample: pa.Table = field(default_factory=lambda: SAMPLE.empty_table())
     genders: dict[str, str] = field(default_factory=dict)
     images: int = 0
+    taxonomy: Taxonomy = field(default_factory=Taxonomy)
 
     def noun_evidence(self, words: Words) -> NounEvidence:
         """What is known of the nouns among the vocabulary of `words`."""
@@ -65,30 +84,51 @@ class Vocabulary:
         counts: dict[str, int] = {}
         for term, number in self.terms.items():
             counts[_bare(term)] = counts.get(_bare(term), 0) + number
+        for term, number in self.extra.items():
+            counts[term] = max(counts.get(term, 0), number)
+        for form, tag in self.taxonomy.synonyms.items():
+            counts[tag] = max(counts.get(tag, 0), counts.get(form, 0))
         return counts
 
     def world(self, min_images: int) -> World:
-        """What questions may ask about in vain."""
+        """What questions may ask about in vain, and which nouns may be answers."""
         least = min_images if self.images >= 10 * min_images else 1
         usual = {t: n for t, n in self.terms.items() if n >= least}
         nouns = {
             t: n for t, n in usual.items() if ":" not in t and is_tag(t) and not is_uncountable(t)
         }
-        looks = {
-            name: {t.partition(":")[2]: n for t, n in usual.items() if t.startswith(f"{name}:")}
-            for name in ("colour", "mood")
-        }
-        return World(_pool(nouns), _pool(looks["colour"]), _pool(looks["mood"]), self.genders)
+        moods = {t.partition(":")[2]: n for t, n in usual.items() if t.startswith("mood:")}
+        colours = {t: n for t, n in self.looks.items() if n >= least}
+        return World(
+            nouns=self._pool(nouns),
+            colours=Pools.of(colours),
+            moods=self._pool(moods),
+            genders=self.genders,
+            answers=frozenset(usual),
+        )
+
+    def _pool(self, counts: dict[str, int]) -> Pool:
+        """The commonest values, and how often to ask about each."""
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_POOL]
+        names = np.array([name for name, _ in ordered], object)
+        present = np.array([number for _, number in ordered], np.float64)
+        return balance(names, present, self._sampled)
+
+    @property
+    def _sampled(self) -> Mentions:
+        groups = self.sample["groups"].combine_chunks()
+        image = pc.list_parent_indices(groups).to_numpy(zero_copy_only=False)
+        return Mentions(image, _objects(groups.flatten()), self.sample.num_rows)
 
 
-def _pool(counts: dict[str, int]) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_POOL]
-    names = np.array([name for name, _ in ordered], object)
-    return names, np.array([number for _, number in ordered], np.float64)
+def count(
+    evidence: Evidence, votes: pa.Table | None = None, hashes: NDArray[np.uint64] | None = None
+) -> Counts:
+    """The counts of one part.
 
-
-def count(evidence: Evidence) -> Counts:
-    """The counts of one part."""
+    votes: of the user's functions, whose tags are counted too. hashes: uint64 [images], by which
+    images are sampled; by default their numbers.
+    """
     words = evidence.words
     total, clean = count_noun_uses(words)
     keys = [f"{g}\t{n}" for g, n in zip(words.langs, words.names, strict=True)]
@@ -98,7 +138,11 @@ def count(evidence: Evidence) -> Counts:
     genders = find_genders(words)
     summed = genders.group_by(["key", "gender"]).aggregate([("key", "count")])
     gender_table = pa.table([summed[n] for n in ("key", "gender", "key_count")], schema=GENDERS)
-    return Counts(table, terms, gender_table, evidence.images, evidence.images)
+    extra = _extra(evidence, clean, VOTES.empty_table() if votes is None else votes)
+    relations = count_relations(evidence, clean)
+    number = evidence.images
+    looks, sample = _looks(evidence, clean), _sample(evidence, hashes)
+    return Counts(table, terms, extra, relations, looks, sample, gender_table, number, number)
 
 
 def merge(counts: list[Counts]) -> Vocabulary:
@@ -106,14 +150,26 @@ def merge(counts: list[Counts]) -> Vocabulary:
     words = _summed([c.words for c in counts], WORDS)
     terms = _summed([c.terms for c in counts], TERMS)
     genders = _summed([c.genders for c in counts], GENDERS)
+    extra = _summed([c.extra for c in counts], TERMS)
+    extra = extra.filter(pc.greater_equal(extra["images"], _LEAST_COMPOUND))
+    sample = pa.concat_tables([SAMPLE.empty_table(), *(c.sample for c in counts)])
     names = words["word"].to_pylist()
-    return Vocabulary(
+    vocabulary = Vocabulary(
         total=dict(zip(names, words["total"].to_pylist(), strict=True)),
         clean=dict(zip(names, words["clean"].to_pylist(), strict=True)),
-        terms=dict(zip(*(terms[n].to_pylist() for n in TERMS.names), strict=True)),
+        terms=_lookup(terms),
+        extra=_lookup(extra),
+        looks=_lookup(_summed([c.looks for c in counts], TERMS)),
+        sample=sample.take(pc.sort_indices(sample["hash"])[:_SAMPLED]),
         genders=_majority(genders),
         images=sum(c.images for c in counts),
     )
+    relations = merge_relations([c.relations for c in counts])
+    return replace(vocabulary, taxonomy=taxonomy(relations, vocabulary.tags()))
+
+
+def _lookup(terms: pa.Table) -> dict[str, int]:
+    return dict(zip(*(terms[n].to_pylist() for n in TERMS.names), strict=True))
 
 
 def mentions(evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
@@ -124,6 +180,31 @@ def mentions(evidence: Evidence) -> tuple[NDArray[np.int64], NDArray[np.object_]
         return np.zeros(0, np.int64), np.zeros(0, object)
     said = groups[words.code] != ""
     return evidence.image[text[said]], groups[words.code][said]
+
+
+def _sample(evidence: Evidence, hashes: NDArray[np.uint64] | None) -> pa.Table:
+    """`SAMPLE` of the images with the smallest hashes."""
+    hashes = np.arange(evidence.images, dtype=np.uint64) if hashes is None else hashes
+    chosen = np.argsort(hashes, kind="stable")[:_SAMPLED]
+    image, group = mentions(evidence)
+    order = np.argsort(image, kind="stable")
+    sizes = np.bincount(image, minlength=evidence.images)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(group[order], pa.string()))
+    return pa.table([pa.array(hashes[chosen]), lists.take(pa.array(chosen))], schema=SAMPLE)
+
+
+def _looks(evidence: Evidence, clean: NDArray[np.bool_]) -> pa.Table:
+    """In how many images a thing is said to have a colour: terms such as `dog|brown`."""
+    words = evidence.words
+    noun = candidate_nouns(words) & (clean | words.has(Kind.NOUN))
+    at = np.flatnonzero(words.has(Kind.COLOUR)[:-1] & noun[1:])
+    at = at[words.text[at] == words.text[at + 1]]
+    colour = words.values["colour"][words.code[at]].astype(object)
+    term = words.keys[words.code[at + 1]] + np.full(len(at), "|", object) + colour
+    table = pa.table({"image": evidence.image[words.text[at]], "term": pa.array(term, pa.string())})
+    found = table.group_by("term").aggregate([("image", "count_distinct")])
+    return pa.table([found["term"], found["image_count_distinct"]], schema=TERMS)
 
 
 def _bare(meaning: str) -> str:
@@ -158,6 +239,24 @@ def _terms(evidence: Evidence, clean: NDArray[np.bool_]) -> pa.Table:
     return pa.table([found["term"], found["image_count_distinct"]], schema=TERMS)
 
 
+def _extra(evidence: Evidence, clean: NDArray[np.bool_], votes: pa.Table) -> pa.Table:
+    """In how many images each English compound ("tabby cat") and each voted tag stands."""
+    words = evidence.words
+    noun = candidate_nouns(words) & ((words.kinds & int(PREMODIFIER)) == 0)[words.code]
+    english = (words.langs == "en")[words.code]
+    listed = clean | words.has(Kind.NOUN)
+    at = np.flatnonzero(noun[:-1] & listed[1:] & english[1:] & ~words.plurals[words.code[:-1]])
+    at = at[words.text[at] == words.text[at + 1]]
+    first = words.names[words.code[at]].astype(object)
+    compound = first + np.full(len(at), " ", object) + words.keys[words.code[at + 1]]
+    tags = votes.filter(pc.equal(votes["task"], "tag"))
+    image = np.concatenate([evidence.image[words.text[at]], tags["image"].to_numpy()])
+    term = pa.chunked_array([pa.array(compound, pa.string()), *tags["slot"].chunks], pa.string())
+    both = pa.table({"image": image, "term": term})
+    found = both.group_by("term").aggregate([("image", "count_distinct")])
+    return pa.table([found["term"], found["image_count_distinct"]], schema=TERMS)
+
+
 def keyword_languages(evidence: Evidence) -> NDArray[np.object_]:
     """Keywords are too short to tell their language: that of all keywords of the image decides."""
     joint = evidence.role == "keyword"
@@ -182,3 +281,7 @@ def _majority(genders: pa.Table) -> dict[str, str]:
         uses.setdefault(row["key"], {})[row["gender"]] = row["uses"]
     best = {key: max(sorted(n), key=n.__getitem__) for key, n in uses.items()}
     return {k: g for k, g in best.items() if uses[k][g] * 3 >= 2 * sum(uses[k].values())}
+
+
+def _objects(column: pa.Array) -> NDArray[np.object_]:
+    return np.array(column.to_pylist(), object)

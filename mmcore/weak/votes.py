@@ -1,7 +1,7 @@
 """Votes and their sum. A vote says: of this image, this is so; how sure; and who says so.
 
-The combination is thin on purpose: the share of the winning answer times the noisy-or of those who
-gave it. A label model that learns how accurate each function is takes its place later.
+`combine` is a weighted majority: the share of the winning answer times the noisy-or of those who
+gave it. What learns how accurate each function is, and labels in the stage, is `label_model_fit`.
 """
 
 from __future__ import annotations
@@ -68,29 +68,6 @@ def combine(votes: pa.Table, min_share: float = 0.6) -> pa.Table:
         schema=LABELS,
     )
     return renamed.sort_by([(name, "ascending") for name in group])
-
-
-def summarise(votes: pa.Table) -> dict[str, dict[str, int]]:
-    """Per labeling function `task/source`: images voted on, votes, and votes disputed by another
-    value for the same slot. Sums over parts are sums."""
-    if votes.num_rows == 0:
-        return {}
-    slots = ["image", "task", "slot"]
-    distinct = votes.group_by(slots, use_threads=False).aggregate([("value", "count_distinct")])
-    votes = votes.join(distinct, slots, join_type="inner")
-    disputed = pc.cast(pc.greater(votes["value_count_distinct"], 1), pa.int64())
-    votes = votes.append_column("disputed", disputed)
-    per = votes.group_by(["task", "source"], use_threads=False).aggregate(
-        [("image", "count_distinct"), ("value", "count"), ("disputed", "sum")]
-    )
-    out = {}
-    for row in per.sort_by([("task", "ascending"), ("source", "ascending")]).to_pylist():
-        out[f"{row['task']}/{row['source']}"] = {
-            "images": row["image_count_distinct"],
-            "votes": row["value_count"],
-            "disputed": row["disputed_sum"],
-        }
-    return out
 
 
 def make_votes(

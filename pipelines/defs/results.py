@@ -67,11 +67,28 @@ def usage_metadata(usage: Usage) -> Metadata:
 
 
 def markdown(value: Any) -> str:
-    """A mapping as a two-column table (nested mappings as paths), anything else as text."""
+    """A mapping as a table, anything else as text.
+
+    Rows of equal keys become columns; of other mappings each entry is a row, nested ones as paths.
+    """
     if not isinstance(value, dict):
         return _cell(value)
+    columns = _columns(value)
+    if columns:
+        cells = [[_cell(name), *(_cell(row[c]) for c in columns)] for name, row in value.items()]
+        lines = [["", *map(_cell, columns)], ["---"] * (len(columns) + 1), *cells]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
     rows = "\n".join(f"| {_cell(key)} | {_cell(cell)} |" for key, cell in _flatten(value))
     return f"| | |\n|---|---|\n{rows}"
+
+
+def _columns(value: dict[str, Any]) -> list[str]:
+    """The keys that all values share, if these are flat mappings with several keys; else none."""
+    rows = [row for row in value.values() if isinstance(row, dict)]
+    if len(rows) < 2 or len(rows) < len(value) or any(list(row) != list(rows[0]) for row in rows):
+        return []
+    nested = any(isinstance(cell, dict) for row in rows for cell in row.values())
+    return [] if nested or len(rows[0]) < 2 else list(rows[0])
 
 
 def _flatten(value: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
@@ -83,7 +100,7 @@ def _flatten(value: dict[str, Any], path: str = "") -> list[tuple[str, Any]]:
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:,.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:,.4g}" if isinstance(value, float) else "" if value is None else str(value)
     return text.replace("|", "\\|").replace("\n", " ")
 
 

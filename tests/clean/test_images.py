@@ -176,6 +176,47 @@ def test_sixteen_bit_grey_keeps_its_high_byte() -> None:
     assert _near(_colour(loaded, 0.9, 0.5), (0xC0,) * 3)
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P", "1", "I;16"])
+def test_a_png_has_the_pixels_that_it_was_written_with(mode: str) -> None:
+    rng = np.random.default_rng(7)
+    image = Image.fromarray(rng.integers(0, 256, (50, 70, 4), dtype=np.uint8)).convert(mode)
+    shown = Image.new("RGBA", image.size, "white")
+    grey = Image.fromarray(np.asarray(image) >> 8) if mode == "I;16" else image
+    shown.alpha_composite(grey.convert("RGBA"))
+    found = np.asarray(_load(encode(image, "PNG")).pixels, np.int16)
+    slack = 1 if mode in ("RGBA", "LA") else 0  # rounded twice where alpha is
+    assert np.abs(found - np.asarray(shown.convert("RGB"), np.int16)).max() <= slack
+
+
+def test_a_colour_key_and_an_orientation_in_a_png_are_applied() -> None:
+    image = _halves("#00ff00", "blue")
+    keyed = _load(encode(image, "PNG", transparency=(0, 255, 0)))
+    assert _near(_colour(keyed, 0.1, 0.5), (255, 255, 255))
+    assert _near(_colour(keyed, 0.9, 0.5), (0, 0, 254))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = _load(encode(image, "PNG", exif=exif))
+    assert (turned.width, turned.height) == (80, 120)
+    assert _near(_colour(turned, 0.5, 0.1), (0, 255, 0))
+
+
+def test_a_png_with_a_damaged_byte_is_a_decode_error() -> None:
+    data = bytearray(encode(picture(3, (200, 200))))
+    data[len(data) // 2] ^= 0xFF
+    assert _reason(bytes(data)) == "decode_error"
+
+
+def test_shrinking_lets_no_hidden_colour_shine_through() -> None:
+    # Transparent pixels are black below; a cut-out of white on white must stay white.
+    alpha = np.asarray(picture(8, (900, 700)).convert("L"))
+    image = np.zeros((700, 900, 4), np.uint8)
+    image[..., 3] = alpha
+    image[alpha > 0, :3] = 255
+    loaded = _load(encode(Image.fromarray(image), "PNG"))
+    assert loaded.pixels.shape == (256, 329, 3)
+    assert loaded.pixels.min() >= 253
+
+
 def test_cmyk_jpegs_are_not_inverted() -> None:
     loaded = _load(encode(_halves("red", "white").convert("CMYK"), "JPEG", quality=95))
     assert _near(_colour(loaded, 0.1, 0.5), (254, 0, 0), 12)

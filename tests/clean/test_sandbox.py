@@ -42,7 +42,8 @@ def _outcomes(box: Sandbox, images: list[bytes]) -> list[str]:
 
 
 def _trap(width: int, seed: int = 0) -> bytes:
-    return encode(picture(seed, (width, 80)))
+    """A PNG with a palette, which Pillow reads."""
+    return encode(picture(seed, (width, 80), "P"))
 
 
 def test_the_child_measures_what_this_process_would(sandbox: Sandbox) -> None:

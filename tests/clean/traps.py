@@ -16,7 +16,8 @@ from mmcore.clean.measure import Measure
 from mmcore.clean.policy import PixelPolicy
 
 CRASHES, SPINS, SLEEPS, EATS = 101, 102, 103, 104
-"""Widths of PNGs that raise SIGSEGV, loop, wait for ever, and ask for memory without end."""
+"""Widths of PNGs with a palette that raise SIGSEGV, loop, wait for ever, or ask for memory without
+end."""
 
 
 def measure(rows: pa.Table, started: Callable[[], None]) -> tuple[pa.Table, pa.Table]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmcore.dedup import images, stage_index, stage_search
+from mmcore.dedup import stage_images, stage_index, stage_search
 from mmcore.dedup.stage import Config, run
 from mmcore.lake import Lake
 from tests.dedup.signatures import Shown, by_image, night, write_day
@@ -99,9 +99,7 @@ class TestNights:
         shown = [Shown(i, c, side=300 + c) for i in range(10, 40) for c in range(1, 4)]
         write_day(lake, _day(2), shown)
         history, cleaned = stage_index.before(lake, _day(2)), lake.dataset("cleaned", _day(2))
-        day = images.read_images(cleaned.iter_parts(images.COLUMNS))
-        kept = [part.rows for part in cleaned.parts]
-        thumbnails = stage_search.write_thumbnails(lake.writer("scratch"), cleaned, kept)
+        day, thumbnails = stage_images.read(lake.writer("scratch"), cleaned)
         everything = np.arange(len(day))
         found = [
             stage_search.search(history, day, everything, thumbnails, Config().limits, block).leader

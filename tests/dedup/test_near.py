@@ -220,3 +220,15 @@ def test_scenes_that_differ_in_one_thing_stay_apart(gallery: list[Scene]) -> Non
             images.append(render(replace(scene, face=replace(scene.face, mood=mood))))
     near = _near(images)
     assert near.sum() == len(images)  # every image is like itself only
+
+
+def test_all_pairs_of_a_set_are_found_once() -> None:
+    random = np.random.default_rng(5)
+    hashes = random.integers(0, 2**64, 300, np.uint64)
+    flips = np.uint64(1) << random.integers(0, 64, (300, 3)).astype(np.uint64)
+    hashes = np.concatenate([hashes, hashes ^ np.bitwise_or.reduce(flips, axis=1)])
+    bits = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
+    expected = {(i, j) for i, j in np.argwhere(bits <= 4).tolist() if i > j}
+    first, second = bands.near_pairs(hashes, 4, 1000)
+    assert len(expected) >= 300
+    assert sorted(zip(first.tolist(), second.tolist(), strict=True)) == sorted(expected)

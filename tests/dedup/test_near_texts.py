@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -153,10 +155,45 @@ def _edges(lines: list[str], cap: int = 1000) -> set[tuple[int, int]]:
     return set(pairs)
 
 
+def test_a_pair_of_several_bands_is_verified_once_and_few_texts_are_read_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(near_texts, "_TEXTS_AT_ONCE", 20)
+    sets = near_texts.sign(_keys(*_sentences(100, 8)), near_texts.Likeness()).sets
+    later, earlier = (side.astype(np.int64) for side in np.tril_indices(100, -1))
+    read: list[int] = []
+
+    def take(positions: np.ndarray) -> shingles.Shingles:
+        read.append(len(positions))
+        assert (np.diff(positions) > 0).all()
+        return sets.take(positions)
+
+    band = minhash.Pairs(later, earlier)
+    edges = near_texts.verified([band, band, band], take, 0)
+    assert edges.candidates == len(later) == len(edges.later)
+    assert np.array_equal(edges.similarity, jaccard.jaccard(sets, edges.later, edges.earlier, 0))
+    assert max(read) <= 20
+
+
+def test_signing_needs_no_pandas() -> None:
+    program = """
+import io, sys
+from pyarrow import csv
+from mmcore.dedup import near_texts, texts
+file = io.BytesIO("text\\nA red circle on the left\\ngrößer\\n漢字の文章です。\\na\\n".encode())
+said = csv.read_csv(file)["text"]  # where pa.array would import it
+signed = near_texts.sign(texts.text_key(said), near_texts.Likeness())
+assert len(signed.sets.sizes) == 4 and (signed.sets.sizes > 0).all()
+assert "pandas" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 def test_all_pairs_above_the_threshold_are_found_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(near_texts, "_TEXTS_AT_ONCE", 50)
+    monkeypatch.setattr(near_texts, "_PAIRS_COLLECTED", 200)
     monkeypatch.setattr(near_texts, "_PAIRS_AT_ONCE", 70)
     base = _sentences(300, 4)
     lines = base + [line + " tail" for line in base[:150]] + [line[:-1] for line in base[150:]]

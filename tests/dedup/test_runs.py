@@ -30,6 +30,17 @@ def test_merging_keeps_every_row_in_the_order_of_keys() -> None:
     assert merged.ids.tolist() == [2, 5, 0, 1]
 
 
+def test_a_run_that_follows_another_keeps_the_smaller_id_first() -> None:
+    found = runs.followed(_run((9, 1), (3, 2)), _run((9, 7), (9, 5), (0, 6)))
+    assert list(zip(found.keys.tolist(), found.ids.tolist(), strict=True)) == [
+        (0, 6),
+        (3, 2),
+        (9, 1),
+        (9, 5),
+        (9, 7),
+    ]
+
+
 def test_merging_counts_adds_them_up() -> None:
     first = pa.table({"key": pa.array([1, 5], pa.uint64()), "count": pa.array([2, 3], pa.uint32())})
     second = pa.table(

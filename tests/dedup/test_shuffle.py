@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmcore.dedup import stage_rows
+from mmcore.dedup.hashing import short_digests
 from mmcore.dedup.stage_shuffle import Route, Source, shuffle
 from mmcore.lake import Lake
 
@@ -38,24 +38,17 @@ def test_every_part_gets_the_rows_of_its_images_and_no_others(lake: Lake) -> Non
         parts.append(writer.write_table(number, pa.table(rows)))
     texts = writer.commit(parts, [], {})
     images = np.arange(8)
-    route = Route.of(pa.chunked_array([_keys(*images)]), images // 2, images // 3)
+    keys = short_digests(pa.array(_keys(*images)))
+    order = np.argsort(keys)
+    cluster = (images // 2)[order].astype(np.int32)
+    route = Route(keys[order], cluster, np.array([0, 0, 1, 2], np.int32))
     source = Source(texts, ["sha256", "text", "kept"], _kept, _clusters)
     found, notes = shuffle(source, route, lake.storage, "scratch", "test")
     for part in range(3):
         said = sorted(text for rows in found.read(part) for text in rows["text"].to_pylist())
-        mine = [image for image in images.tolist() if image // 3 == part and image != 5]
+        mine = [i for i in images.tolist() if route.part[i // 2] == part and i != 5]
         assert said == sorted(f"{number} of {image}" for number in range(4) for image in mine)
     (note,) = notes  # small parts share a file
     assert note["3 of 7"] == 3
     found.remove()
     assert lake.storage.keys("scratch") == []
-
-
-def test_slices_do_not_cut_through_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage_rows, "_ROWS_PER_PART", 4)
-    names = pa.chunked_array([list("aabbbbbbbccd")])
-    starts = stage_rows._starts(names)
-    assert starts.tolist() == [0, 2, 9, 11]
-    assert stage_rows._cuts(starts, 12) == [0, 2, 12]
-    assert stage_rows._cuts(np.array([0]), 12) == [0, 12]
-    assert stage_rows._cuts(np.empty(0, np.int64), 0) == [0, 0]

@@ -41,9 +41,8 @@ def test_a_backbone_gets_a_gradient_and_is_saved_with_the_model(
     image: dict[str, Any], tmp_path: Path
 ) -> None:
     model = tiny.model(image=_image(image), text={"kind": "transformers", "backbone": BERT})
-    table, pixels = world.training_data(6)
     losses = TaskLosses(model, LossWeights(), Modes())
-    losses(make_batch(table, pixels, 0, 0, 6, 2), 0.5, Ranks()).sum().backward()
+    losses(make_batch(world.training_data(6), 0, 0, 6, 2), 0.5, Ranks()).sum().backward()
     for encoder in (model.image_encoder, model.text_encoder):
         trained = [p.grad is not None and bool(p.grad.any()) for p in encoder.parameters()]
         assert sum(trained) >= 0.8 * len(trained)

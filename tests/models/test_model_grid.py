@@ -38,8 +38,8 @@ def test_every_combination_gets_a_gradient_for_every_weight_and_is_saved(
     model = tiny.model(
         image={"kind": image}, text={"kind": text}, alignment=alignment, fusion=fusion
     )
-    table, pixels = world.training_data(12)
-    batch = make_batch(table, pixels, 0, 0, 12, 2)
+    samples = world.training_data(12)
+    batch = make_batch(samples, 0, 0, 12, 2)
     # every mode of missing modalities has to occur, else its learned vectors get no gradient
     losses = TaskLosses(model, LossWeights(), Modes(0.5, 0.4, 0.3))
     sums = losses(batch, 1.0, Ranks())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,6 @@ def test_a_model_on_a_tower_learns_from_cached_features_and_is_saved_with_it(
     tmp_path: Path,
 ) -> None:
     artifact = _artifact()
-    table, _ = world.training_data(6)
     cached = Predictor(artifact).decode(PICTURES).permute(0, 2, 3, 1).numpy()
     ticks = iter(range(1000))
     weights = {**dict.fromkeys(TASKS, 0.0), "contrastive": 1.0}
@@ -112,9 +112,8 @@ def test_a_model_on_a_tower_learns_from_cached_features_and_is_saved_with_it(
             "loss_weights": weights,
         }
     )
-    made = Trainer(
-        artifact.model, table, lambda n: cached[n], settings, 0, clock=lambda: float(next(ticks))
-    )
+    samples = replace(world.training_data(6), pixels=lambda numbers: cached[numbers])
+    made = Trainer(artifact.model, samples, settings, 0, clock=lambda: float(next(ticks)))
     made.fit()
     save_artifact(tmp_path, Artifact(made.ema.model, artifact.labels, artifact.tokenizer, TOWER))
     loaded = load_model(tmp_path)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
+from PIL import Image
 
 from pipelines.definitions import defs
+from pipelines.defs.data.checks import no_leakage_between_splits
+from pipelines.defs.data.pictures import labeling_functions
 from pipelines.defs.results import contact_sheet, markdown
 from pipelines.defs.training.checks import good_enough_to_promote
 
@@ -80,5 +84,30 @@ def test_a_funnel_becomes_a_table_a_person_can_read() -> None:
     assert "| funnel › a\\|b | 0.25 |" in table
 
 
+def test_rows_of_equal_keys_become_columns() -> None:
+    table = markdown({"alt": {"votes": 3, "accuracy": None}, "url": {"votes": 1, "accuracy": 0.5}})
+    assert table.splitlines()[0] == "|  | votes | accuracy |"
+    assert table.splitlines()[2:] == ["| alt | 3 |  |", "| url | 1 | 0.5 |"]
+
+
+def test_labeling_functions_become_a_picture() -> None:
+    row = {"coverage": 0.5, "overlap": 0.2, "conflict": 0.0, "accuracy": None}
+    png = labeling_functions({"tag/alt": row, "tag/url": row | {"accuracy": 0.9}})
+    assert png is not None
+    with Image.open(io.BytesIO(png)) as picture:
+        narrow = picture.size
+    many = labeling_functions({f"tag/{i}": row for i in range(30)})
+    assert many is not None
+    with Image.open(io.BytesIO(many)) as picture:
+        assert picture.size[0] == narrow[0] and picture.size[1] > 3 * narrow[1]
+    assert labeling_functions({}) is None
+
+
 def test_no_images_give_no_picture() -> None:
     assert contact_sheet([]) is None
+
+
+def test_leakage_between_splits_blocks_the_training() -> None:
+    (spec,) = no_leakage_between_splits.check_specs
+    assert spec.asset_key == dg.AssetKey("shards")
+    assert spec.blocking

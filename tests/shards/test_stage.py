@@ -8,6 +8,7 @@ import tarfile
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from mmcore.errors import MmcoreError
@@ -58,10 +59,72 @@ def test_asked_for_splits_are_kept_and_a_cluster_is_never_divided(
     assert split[world.sha256(0)] == split[world.sha256(4)] == "test"
 
 
-def test_shards_of_a_split_hold_equally_many_samples_within_a_task(shards: Dataset) -> None:
-    sizes = [part.rows for part in shards.parts if part.rows]
-    assert max(sizes) <= CONFIG.samples_per_shard
-    assert shards.metadata["funnel"]["pairs"] == sum(sizes)
+def test_shards_of_a_split_hold_equally_many_samples_over_the_whole_day(lake: Lake) -> None:
+    write_world(lake, World(images=333, parts=7))
+    shards = run(lake, DAY, CONFIG)  # some seventeen tasks
+    assert shards.metadata["funnel"]["pairs"] == shards.rows == 333
+    for split in SPLITS:
+        sizes = [p.rows for p in shards.parts if p.rows and p.extra["split"] == split]
+        assert len(sizes) > 1
+        assert max(sizes) <= CONFIG.samples_per_shard
+        assert max(sizes) - min(sizes) <= 1
+        assert shards.metadata["splits"][split]["shards"] == len(sizes)
+
+
+def test_shards_end_before_they_get_too_large(lake: Lake) -> None:
+    write_world(lake, World(images=200))
+    most = 0.05
+    shards = run(lake, DAY, Config(samples_per_shard=200, max_shard_mb=most))
+    tars = [p for p in shards.parts if p.rows]
+    assert max(p.bytes for p in tars) < most * 1e6
+    assert sum(p.bytes for p in tars) / len(tars) > most * 1e6 / 4  # and not much before
+
+
+def test_a_split_does_not_move_from_one_night_to_the_next(lake: Lake) -> None:
+    """The second night has a copy of every image of the first, in the same cluster."""
+    first = World(images=80, split={0: "test", 1: "val"})
+    write_world(lake, first)
+    again = {80 + i: i for i in range(80)}
+    second = World(images=160, split={0: "test", 1: "val"}, cluster=again)
+    write_world(lake, second, "2026-11-24")
+    nights = [run(lake, day, CONFIG) for day in (DAY, "2026-11-24")]
+    before, after = (
+        {s.labels["sha256"]: p for p in SPLITS for s in read_samples([night], p)}
+        for night in nights
+    )
+    assert set(before.values()) == set(SPLITS)
+    for i in range(80):
+        assert before[first.sha256(i)] == after[second.sha256(i)] == after[second.sha256(80 + i)]
+
+
+def test_what_was_taken_down_is_left_out_and_moves_nothing_else(lake: Lake, world: World) -> None:
+    write_world(lake, world)
+    before = run(lake, DAY, CONFIG)
+    gone = world.sha256(7)
+    commit(lake, "takedown", None, [pa.table({"sha256": [gone, "f" * 64]})])
+    after = run(lake, DAY, CONFIG)
+    assert after.rows == before.rows - 1
+    assert after.metadata["funnel"]["taken_down"] == 1
+    changed = {p.file for p in before.parts} - {p.file for p in after.parts if p in before.parts}
+    assert len(changed) == 2  # a tar and its index
+    assert gone not in {s.labels["sha256"] for p in SPLITS for s in read_samples([after], p)}
+
+
+def test_the_balance_of_the_splits_is_reported(shards: Dataset) -> None:
+    shares = shards.metadata["balance"]
+    assert shares["tag: circle"] == {"train": 1.0, "val": 1.0, "test": 1.0, "gap": 0.0}
+    assert shares["site: site"]["gap"] == 0.0
+    assert shares["language: en"]["gap"] > 0
+
+
+def test_the_same_shards_on_s3(
+    s3_lake: Lake, lake: Lake, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Ray's workers were started before the server was and do not know it.
+    monkeypatch.setattr("mmcore.cluster.map_parts", lambda fn, items, **_: [fn(i) for i in items])
+    for place in (s3_lake, lake):
+        write_world(place, world)
+    assert run(s3_lake, DAY, CONFIG).parts == run(lake, DAY, CONFIG).parts
 
 
 def test_rebuild_gives_the_same_bytes(lake: Lake, world: World, tmp_path: Path) -> None:
@@ -121,11 +184,15 @@ def test_ray_data_reads_the_shards(shards: Dataset) -> None:
     assert len(keys) == shards.rows and set(keys.values()) == {1}
 
 
-def test_python_tarfile_sees_fixed_metadata_and_sorted_names(shards: Dataset) -> None:
+def test_python_tarfile_sees_fixed_metadata_and_members_of_a_sample_side_by_side(
+    shards: Dataset,
+) -> None:
     name = next(p.file for p in shards.parts if p.rows)
     with tarfile.open(fileobj=io.BytesIO(shards.read_file(name))) as archive:
         members = archive.getmembers()
     assert {(m.mtime, m.mode, m.uid, m.uname, m.type) for m in members} == {
         (0, 0o644, 0, "", tarfile.REGTYPE)
     }
-    assert [m.name for m in members] == sorted(m.name for m in members)
+    names = [m.name.partition(".") for m in members]
+    assert [end for _, _, end in names] == ["jpg", "json", "txt"] * (len(names) // 3)
+    assert all(key == names[i - i % 3][0] for i, (key, _, _) in enumerate(names))

@@ -14,7 +14,12 @@ from mmcore.tokenize.encode import (
     encode_texts,
     id_type,
 )
-from mmcore.tokenize.tokenizer import TokenizerSettings, load_tokenizer, train_tokenizer
+from mmcore.tokenize.tokenizer import (
+    TokenizerSettings,
+    load_tokenizer,
+    normalise,
+    train_tokenizer,
+)
 from tests.tokenize.fuzz import random_texts
 
 TEXTS = [
@@ -45,6 +50,38 @@ def test_ids_are_those_of_the_library_for_every_text(kind: str, form: str) -> No
     assert same(encode_texts(library, pa.array(texts)), expected)
     even = [" ".join(text.split()) for text in texts]  # none of these is encoded as a whole
     assert same(encode_texts(library, pa.array(even)), encode_batch(library, even))
+
+
+@pytest.mark.parametrize("form", ["nfkc", "nfc", "none"])
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_words_encoded_as_one_long_text_keep_their_own_ids(kind: str, form: str) -> None:
+    library = tokenizer(kind=kind, normalization=form, lowercase=form != "nfc")
+    words = sorted({word for text in random_texts(8000, seed=6) for word in text.split()})
+    grown = [word for word in words if " " in normalise(library, word)]
+    plain = [word for word in words if " " not in normalise(library, word)]
+    assert len(plain) > 1000 and bool(grown) == (form == "nfkc")
+    # lots of words that stay words, then some with words whose normal form has spaces
+    mixed = pa.array([*plain, *grown, *plain[:300]])
+    assert same(encode_texts(library, mixed), encode_batch(library, mixed.to_pylist()))
+
+
+def test_few_calls_of_the_library_encode_many_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "mmcore.tokenize.encode.encode_batch",
+        lambda library, texts: asked.append(len(texts)) or encode_batch(library, texts),
+    )
+    words = pa.array([f"漢字{number}" for number in range(1000)])
+    assert len(encode_texts(tokenizer(), words).lengths) == 1000
+    assert sum(asked) <= 10
+
+
+def test_a_tokenizer_with_tokens_found_anywhere_gets_whole_texts() -> None:
+    library = tokenizer()
+    library.add_tokens(["d c"])
+    texts = ["a red circle", "red", "a red", "d c"]
+    assert not cuts_at_spaces(library)
+    assert same(encode_texts(library, pa.array(texts)), encode_batch(library, texts))
 
 
 def test_no_text_and_empty_texts_have_no_ids() -> None:

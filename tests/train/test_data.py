@@ -5,14 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmcore.shards.order import SampleOrder
 from mmcore.train.batches import make_batch
-from mmcore.train.data import build_table
-from mmcore.train.pixels import Neighbours, cached_pixels, streamed_pixels
+from mmcore.train.data import LabelTable, build_table
+from mmcore.train.samples import MemorySamples
 from mmcore.train.vocabulary import build_labels
 from tests.models import tiny
 from tests.train import world
 
 RECORDS = world.samples(12)[1]
+
+
+def _blank(table: LabelTable) -> MemorySamples:
+    """Samples with black pictures."""
+    blank = np.zeros((1, 32, 32, 3), np.uint8)
+    order = SampleOrder(np.array([len(table)]), 0)
+    return MemorySamples(table, lambda n: blank[np.zeros(len(n), int)], order)
 
 
 def test_vocabularies_hold_what_is_common_commonest_first() -> None:
@@ -40,7 +48,7 @@ def test_unknown_answers_and_tags_are_left_out_and_missing_labels_masked() -> No
 
 def test_a_batch_without_any_label_still_has_all_its_tensors() -> None:
     table = build_table([{}, {}], tiny.LABELS, tiny.tokenizer(), 16)
-    batch = make_batch(table, lambda n: np.zeros((len(n), 32, 32, 3), np.uint8), 0, 0, 4, 2)
+    batch = make_batch(_blank(table), 0, 0, 4, 2)
     assert batch.caption_weight.sum() == 0 and len(batch.answer) == 0
     assert tuple(batch.captions.shape) == (4, 2)
 
@@ -55,18 +63,10 @@ def test_captions_are_drawn_by_confidence_and_questions_without_repeats() -> Non
         "qa": [{"question": f"question {i}", "answer": "red"} for i in range(4)],
     }
     table = build_table([record], tiny.LABELS, tiny.tokenizer(), 16)
-    blank = np.zeros((1, 32, 32, 3), np.uint8)
-    batch = make_batch(table, lambda n: blank[np.zeros(len(n), int)], 0, 0, 400, 3)
-    counts = np.bincount(batch.caption_text.numpy(), minlength=4)
-    assert 330 < counts[1] < 390 and counts[3] == 0
+    batch = make_batch(_blank(table), 0, 0, 400, 3)
+    counts = {text: int((batch.caption_text == text).sum()) for text in table.texts.identity}
+    assert [330 < counts[t] < 390 for t in table.texts.identity[1:3]] == [True, False]
+    assert counts[table.texts.identity[3]] == 0 and sum(counts.values()) == 400
     for visit in range(400):
         asked = batch.questions[batch.question_text[batch.question_image == visit]]
         assert len(asked) == 3 and len({tuple(row.tolist()) for row in asked}) == 3
-
-
-def test_cached_and_streamed_pictures_are_the_same() -> None:
-    pictures = world.samples(5)[0]
-    cached = cached_pixels(pictures.__getitem__, 5, 32, Neighbours("test-cached-pixels"))
-    streamed = streamed_pixels(pictures.__getitem__, 32)
-    numbers = np.array([4, 0, 4])
-    np.testing.assert_array_equal(cached(numbers), streamed(numbers))

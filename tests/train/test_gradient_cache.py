@@ -38,7 +38,7 @@ def _trainer(
 ) -> Trainer:
     """A trainer in float64 that computes a step's gradients but leaves the weights."""
     augment_module.normalise_pixels = _double_pixels  # the test's own process or its fixture
-    table, pixels = world.training_data(16)
+    samples = world.training_data(16, seed=3)
     values = {
         "batch_size": 8,
         "accumulate": accumulate,
@@ -51,14 +51,14 @@ def _trainer(
         **changes,
     }
     settings = LoopSettings.model_validate(values)
-    made = Trainer(model.double(), table, pixels, settings, 3, ranks, clock=lambda: 0.0)
+    made = Trainer(model.double(), samples, settings, 3, ranks, clock=lambda: 0.0)
     made.optimizers.step = lambda factor: None  # type: ignore[method-assign]
     return made
 
 
 def _gradients(made: Trainer) -> dict[str, torch.Tensor]:
     made.model.train()
-    batches = made._next_batches()
+    batches = made._batches_at(0)
     _, counts = made._agree(0.0, batches)
     made._step(batches, counts, 0.5)
     named = made.model.named_parameters()
@@ -108,7 +108,7 @@ def test_the_second_pass_repeats_the_dropout_of_the_first() -> None:
     # the same, keeping every activation: embed each part with its random numbers, then one loss
     losses, model = made.losses, made.model
     made.state.step, made.state.cursor = 0, 0
-    batches = made._next_batches()
+    batches = made._batches_at(0)
     model.zero_grad()
     embedded = []
     for part, batch in enumerate(batches):

@@ -34,9 +34,9 @@ def trainer(steps: int = 8, count: int = 12, first: int = 0, **changes: object) 
         "validations": 0,
         **changes,
     }
-    table, pixels = world.training_data(count)
+    samples = world.training_data(count, seed=3)
     settings = LoopSettings.model_validate(values)
-    return Trainer(tiny.model(), table, pixels, settings, seed=3, clock=lambda: float(next(ticks)))
+    return Trainer(tiny.model(), samples, settings, seed=3, clock=lambda: float(next(ticks)))
 
 
 def weights(made: Trainer) -> dict[str, torch.Tensor]:
@@ -132,26 +132,24 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     made = trainer(steps=1)
     save_checkpoint(tmp_path, made.model, made.ema, made.optimizers, made.state)
-    other = Trainer(
-        tiny.model(width=64), made.table, made.pixels, made.settings, 0, clock=lambda: 0.0
-    )
+    other = Trainer(tiny.model(width=64), made.samples, made.settings, 0, clock=lambda: 0.0)
     with pytest.raises(MmcoreError, match="cannot be resumed"):
         load_checkpoint(tmp_path, other.model, other.ema, other.optimizers)
 
 
 def test_accumulation_sees_the_same_samples_in_smaller_parts() -> None:
     made = trainer(steps=2, accumulate=3)
-    assert [len(b.pixels) for b in made._next_batches()] == [2, 2, 2]
-    whole = trainer(steps=2)._next_batches()[0]
-    parts = torch.cat([b.cluster for b in made._next_batches()])
+    assert [len(b.pixels) for b in made._batches_at(0)] == [2, 2, 2]
+    whole = trainer(steps=2)._batches_at(0)[0]
+    parts = torch.cat([b.cluster for b in made._batches_at(0)])
     assert parts.tolist() == whole.cluster.tolist()
     assert made.fit().cursor == 12
 
 
 def test_ranks_split_the_global_batch_without_changing_any_visit() -> None:
-    table, pixels = world.training_data(10)
-    whole = make_batch(table, pixels, 1, 20, 28, 2)
-    halves = [make_batch(table, pixels, 1, s, s + 4, 2) for s in (20, 24)]
+    samples = world.training_data(10, seed=1)
+    whole = make_batch(samples, 1, 20, 28, 2)
+    halves = [make_batch(samples, 1, s, s + 4, 2) for s in (20, 24)]
     assert torch.cat([h.pixels for h in halves]).equal(whole.pixels)
     assert torch.cat([h.answer for h in halves]).equal(whole.answer)
     assert torch.cat([h.uniform for h in halves]).equal(whole.uniform)
@@ -167,8 +165,7 @@ def test_random_numbers_of_visits_are_uniform_and_independent_of_the_slice() -> 
 
 def test_patience_ends_a_run_that_does_not_improve() -> None:
     made = trainer(steps=1000, validations=200, patience=2, lr=1e-9, muon_lr=1e-9)
-    table, pixels = world.training_data(6)
-    made.validation = Validation(table, pixels)
+    made.validation = Validation(world.training_data(6))
     state = made.fit()
     assert state.step < 100 and made.state.stale == 2
 

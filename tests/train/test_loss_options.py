@@ -172,11 +172,10 @@ def test_masked_text_reads_the_rest_of_the_sentence() -> None:
 
 
 def test_consistency_believes_only_what_the_model_is_sure_of() -> None:
-    table, pixels = world.training_data(8)
-    batch = make_batch(table, pixels, 0, 0, 8, 2)
+    batch = make_batch(world.training_data(8), 0, 0, 8, 2)
     batch.tag_weight[:3] = 0
     batch.sentiment_weight[2:5] = 0
-    missing = unlabelled(batch.tag_weight, batch.sentiment_weight)
+    missing = unlabelled(batch.tag_weight, batch.sentiment_weight, batch.image_weight)
     assert missing.sum(dim=1).tolist() == [3, 3]
     model = tiny.model().eval()
     images = batch.pixels.float() / 64 - 2
@@ -193,16 +192,17 @@ def test_consistency_believes_only_what_the_model_is_sure_of() -> None:
 
 
 def test_consistency_counts_the_labels_that_are_missing() -> None:
-    table, pixels = world.training_data(8)
-    batch = make_batch(table, pixels, 0, 0, 8, 2)
+    batch = make_batch(world.training_data(8), 0, 0, 8, 2)
     batch.tag_weight[:3] = 0
     losses = TaskLosses(tiny.model(), LossWeights(consistency=1.0), Modes(), threshold=0.51)
     assert losses.counts(batch)[TASKS.index("consistency")] == 3
     assert losses(batch, 0.5, Ranks())[TASKS.index("consistency")] > 0
+    batch.image_weight[:3] = 0  # unreadable, or here once more for questions only
+    assert losses.counts(batch)[TASKS.index("consistency")] == 0
+    assert losses(batch, 0.5, Ranks())[TASKS.index("consistency")] == 0
 
 
 def test_the_decoder_learns_to_write_answers() -> None:
-    table, pixels = world.training_data(6)
     settings = LoopSettings.model_validate(
         {
             "budget_minutes": 4,
@@ -220,8 +220,7 @@ def test_the_decoder_learns_to_write_answers() -> None:
     ticks = iter(range(10_000))
     made = Trainer(
         tiny.model(),
-        table,
-        pixels,
+        world.training_data(6),
         settings,
         0,
         clock=lambda: float(next(ticks)),

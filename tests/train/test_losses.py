@@ -86,18 +86,18 @@ def test_hard_negatives_are_the_similar_ones_and_never_a_duplicate() -> None:
 
 def test_each_loss_starts_near_the_loss_of_a_guess() -> None:
     model = tiny.model()
-    table, pixels = world.training_data(24)
-    batch = make_batch(table, pixels, 0, 0, 24, 2)
+    samples = world.training_data(24)
+    batch = make_batch(samples, 0, 0, 24, 2)
     losses = TaskLosses(model, LossWeights(), Modes())
-    guess = guess_losses(model.config, 24, torch.from_numpy((table.tags > 0).mean(axis=0)))
+    guess = guess_losses(model.config, 24, torch.from_numpy(samples.tag_rates()))
     relative = losses(batch, 0.0, Ranks()).detach() / losses.counts(batch).float()
     for task, value in list(zip(TASKS, relative.tolist(), strict=True))[:8]:  # the rest is off
         assert 0.4 < value / guess[task] < (6 if task == "reconstruction" else 2.5), task
 
 
 def test_a_loss_with_weight_zero_is_not_computed() -> None:
-    table, pixels = world.training_data(8)
-    batch = make_batch(table, pixels, 0, 0, 8, 2)
+    samples = world.training_data(8)
+    batch = make_batch(samples, 0, 0, 8, 2)
     off = ("reconstruction", "matching", "caption", "vqa", "tags", "sentiment", "local_tags")
     weights = LossWeights(**dict.fromkeys(off, 0))
     sums = TaskLosses(tiny.model(), weights, Modes())(batch, 0.0, Ranks())
@@ -105,10 +105,10 @@ def test_a_loss_with_weight_zero_is_not_computed() -> None:
 
 
 def test_confidence_is_the_weight_of_a_label() -> None:
-    table, pixels = world.training_data(8)
-    doubtful = table.sentiment_weights.copy()
+    samples = world.training_data(8)
+    doubtful = samples.table.sentiment_weights.copy()
     doubtful[4:] = 0
-    batch = make_batch(table, pixels, 0, 0, 8, 2)
+    batch = make_batch(samples, 0, 0, 8, 2)
     losses = TaskLosses(tiny.model(), LossWeights(), Modes())
     counts = dict(zip(TASKS, losses.counts(batch).tolist(), strict=True))
     assert counts["sentiment"] == pytest.approx(8 * 0.8)

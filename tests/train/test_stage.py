@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-import mmcore.train.rank as rank_module
-from mmcore.errors import UserError
+import mmcore.train.loading as loading
+from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Lake
 from mmcore.models import load_model
 from mmcore.models.artifact import save_artifact
@@ -117,9 +117,37 @@ def test_pictures_beyond_the_cache_are_decoded_per_batch(
     lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.write_shards(lake, DAY, train=8, val=0)
-    monkeypatch.delattr(rank_module, "cached_pixels")  # must not be needed
+    monkeypatch.delattr(loading, "cached_pixels")  # must not be needed
     _train(lake, None, tmp_path / "out", image_cache_mb=0, max_epochs=1)
     assert (tmp_path / "out" / "result" / "model.safetensors").exists()
+
+
+def test_streamed_training_gives_the_weights_of_one_in_memory(lake: Lake, tmp_path: Path) -> None:
+    world.write_shards(lake, DAY, train=24, val=0)
+    for name, cache in (("memory", 100), ("streamed", 0)):
+        _train(lake, None, tmp_path / name, image_cache_mb=cache, max_epochs=2, shuffle_window=8)
+    saved = [
+        (tmp_path / name / "result" / "model.safetensors").read_bytes()
+        for name in ("memory", "streamed")
+    ]
+    assert saved[0] == saved[1]
+
+
+def test_a_bad_sample_is_skipped_counted_and_said_once(lake: Lake, tmp_path: Path) -> None:
+    shards = world.write_shards(lake, DAY, train=16, val=0)
+    path = Path(next(p for p in shards.paths() if p.endswith("train-000000.tar")))
+    path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"xxxx", 1))
+    said = _train(lake, None, tmp_path / "out", max_epochs=3, image_cache_mb=0)
+    assert sum("decode_error" in line for line in said) == 1
+    record = json.loads((tmp_path / "out" / "result" / "training.json").read_text())
+    assert record["skipped_samples"] == 1 and record["samples_seen"] == 48
+
+
+def test_a_checkpoint_of_another_order_is_refused(lake: Lake, tmp_path: Path) -> None:
+    world.write_shards(lake, DAY, train=16, val=0)
+    _train(lake, None, tmp_path / "one", max_epochs=1)
+    with pytest.raises(MmcoreError, match="other shards"):
+        _train(lake, tmp_path / "one", tmp_path / "two", shuffle_window=4)
 
 
 def test_a_warm_start_matches_answers_and_tags_by_name(tmp_path: Path) -> None:

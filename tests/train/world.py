@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from mmcore.lake import Dataset, Lake
 from mmcore.models.images import decode_images
 from mmcore.shards.index import ShardName
+from mmcore.shards.order import SampleOrder
 from mmcore.shards.writer import Sample, pack_shard, sample_key
-from mmcore.train.batches import Pixels
-from mmcore.train.data import LabelTable, build_table
+from mmcore.train.data import build_table
+from mmcore.train.samples import MemorySamples
 from tests.models import tiny
 
 KINDS = list(itertools.product(tiny.COLOURS, tiny.PLACES))
@@ -26,12 +27,14 @@ def samples(count: int, first: int = 0) -> tuple[list[bytes], list[dict[str, Any
     return pictures, [tiny.record(*kind, number=first + n) for n, kind in enumerate(kinds)]
 
 
-def training_data(count: int) -> tuple[LabelTable, Pixels]:
-    """What the loop reads: label arrays and a function that gives pixels."""
+def training_data(count: int, seed: int = 0) -> MemorySamples:
+    """What the loop reads: label arrays, a function that gives pixels, and the order."""
     pictures, records = samples(count)
     table = build_table(records, tiny.LABELS, tiny.tokenizer(), 16)
     decoded: NDArray[np.uint8] = decode_images(pictures, 32)
-    return table, lambda numbers: decoded[numbers]
+    return MemorySamples(
+        table, lambda numbers: decoded[numbers], SampleOrder(np.array([count]), seed)
+    )
 
 
 def write_shards(lake: Lake, day: str, train: int, val: int, first: int = 0) -> Dataset:

@@ -11,6 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from mmcore.lake import Lake
+from mmcore.tokenize.stage import Config as TokenizeConfig
+from mmcore.tokenize.stage import run as tokenize
+from mmcore.tokenize.stage import run_tokenizer
 from mmcore.weak.evidence import TEXTS, Evidence, gather
 from mmcore.weak.phrases import NounEvidence, find_phrases
 from mmcore.weak.vocabulary import Vocabulary, count, merge
@@ -38,7 +41,7 @@ DEDUPLICATED = pa.schema(
     ]
 )
 PAGE_TEXTS = pa.schema(
-    [(n, pa.string()) for n in ("sha256", "page_url", "role", "text", "lang")]
+    [(n, pa.string()) for n in ("sha256", "page_url", "image_url", "role", "text", "lang")]
     + [("kept", pa.bool_())]
 )
 
@@ -57,7 +60,9 @@ def phrases(*texts: str, lang: str | None = None) -> list[dict[str, Any]]:
     ]
 
 
-def evidence(*images: list[tuple[str, str]], page: str = "") -> Evidence:
+def evidence(
+    *images: list[tuple[str, str]], page: str = "", places: pa.Table | None = None
+) -> Evidence:
     """Evidence from (role, text) pairs per image; each page of its own unless `page` is given."""
     captions: list[tuple[Any, ...]] = []
     pages: list[tuple[Any, ...]] = []
@@ -67,7 +72,7 @@ def evidence(*images: list[tuple[str, str]], page: str = "") -> Evidence:
             url = None if own else page or f"p{number}"
             row = (number, role, text, None, 1, 0.0, url)
             (captions if own else pages).append(row)
-    return gather(_table(captions), _table(pages), len(images))
+    return gather(_table(captions), _table(pages), len(images), places)
 
 
 def vocabulary_of(*parts: Evidence) -> Vocabulary:
@@ -89,6 +94,7 @@ class Page:
     split: str | None = None
     like: int | None = None
     url: str | None = None
+    image_url: str | None = None
 
 
 def sha256(number: int) -> str:
@@ -103,16 +109,16 @@ def write_pages(lake: Lake, pages: list[Page], day: str = DAY, parts: int = 2) -
         rows.append(_row(number, page))
         for role, text in page.texts:
             url = page.url or f"http://site/{number}"
-            texts.append((sha256(number), url, role, text, None, True))
+            texts.append((sha256(number), url, page.image_url, role, text, None, True))
     chunks = np.array_split(np.arange(len(rows)), parts)
     tables = [pa.Table.from_pylist([rows[i] for i in chunk], DEDUPLICATED) for chunk in chunks]
-    _commit(lake, "deduplicated", day, tables)
+    commit(lake, "deduplicated", tables, day)
     columns = list(zip(*texts, strict=True)) or [()] * len(PAGE_TEXTS)
     table = pa.table(
         [pa.array(c, f.type) for c, f in zip(columns, PAGE_TEXTS, strict=True)], PAGE_TEXTS
     )
     half = table.num_rows // 2
-    _commit(lake, "texts", day, [table.slice(0, half), table.slice(half)])
+    commit(lake, "texts", [table.slice(0, half), table.slice(half)], day)
 
 
 def _row(number: int, page: Page) -> dict[str, Any]:
@@ -133,6 +139,13 @@ def _row(number: int, page: Page) -> dict[str, Any]:
     }
 
 
-def _commit(lake: Lake, name: str, day: str, tables: list[pa.Table]) -> None:
+def tokenized(lake: Lake) -> None:
+    """Commit the tokenizer and `tokenized` for `DAY`."""
+    run_tokenizer(lake, DAY, TokenizeConfig(vocab_size=300))
+    tokenize(lake, DAY, TokenizeConfig(vocab_size=300))
+
+
+def commit(lake: Lake, name: str, tables: list[pa.Table], day: str = DAY) -> None:
+    """Commit tables as a dataset without parents."""
     writer = lake.writer(name, day)
     writer.commit([writer.write_table(i, t) for i, t in enumerate(tables)], [], {})

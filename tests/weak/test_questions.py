@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 
 from mmcore.weak.draws import image_hashes
 from mmcore.weak.functions import vote_all
-from mmcore.weak.negatives import Mentions, draw_absent
+from mmcore.weak.negatives import Mentions, Pool, draw_absent
 from mmcore.weak.questions import ask
 from mmcore.weak.vocabulary import mentions
 from mmcore.weak.votes import combine
@@ -137,5 +138,43 @@ def test_likely_but_unsaid_things_are_not_denied() -> None:
     pool = np.array(["shirt", "hand", "boat"], object)
     mentioned = Mentions(np.array([0]), np.array(["person"], object), 1)
     hashes = np.arange(200, dtype=np.uint64)
-    drawn = draw_absent(np.zeros(200, np.int64), hashes, pool, np.ones(3), mentioned, "x")
+    drawn = draw_absent(
+        np.zeros(200, np.int64), hashes, Pool(pool, np.ones(3), np.ones(3)), mentioned, "x"
+    )
     assert set(drawn) <= {"boat", ""} and list(drawn).count("boat") > 180
+
+
+def affirmed_and_denied(texts: list[str]) -> dict[str, Counter[str]]:
+    """Answers per question's object, "a dog" or "a brown dog", over images of one caption each."""
+    found = evidence(*[[("caption", text)] for text in texts])
+    vocabulary = vocabulary_of(found)
+    labels = combine(vote_all(found, vocabulary))
+    facts = labels.filter(pc.equal(labels["task"], "fact"))
+    hashes = image_hashes(pa.array([sha256(i) for i in range(len(texts))]), 0)
+    named = Mentions(*mentions(found), len(texts))
+    answers: dict[str, Counter[str]] = {}
+    for row in ask(facts, hashes, named, vocabulary.world(1), 24).to_pylist():
+        if row["type"] == "exists":
+            thing = re.sub(r"^.* an? |\?$| in the picture", "", row["question"])
+            answers.setdefault(thing, Counter())[row["answer"]] += 1
+    return answers
+
+
+def test_what_most_images_show_is_denied_nearly_as_often_as_affirmed() -> None:
+    texts = ["a man holds a ball"] * 200 + ["a man sees a tree"] * 100 + ["a tree by a rock"] * 100
+    found = affirmed_and_denied(texts)
+    assert found["man"]["no"] > 40
+    for thing in ("man", "tree", "ball", "rock"):
+        answers = found[thing]
+        assert max(answers.values()) < 0.7 * answers.total(), thing
+
+
+def test_nobody_is_asked_for_a_blue_dog_where_dogs_are_never_blue() -> None:
+    texts = ["a brown dog"] * 40 + ["a black dog"] * 40 + ["a blue car"] * 40 + ["a red car"] * 40
+    found = affirmed_and_denied(texts)
+    assert found["brown dog"]["no"] > 10 and found["blue car"]["no"] > 10
+    assert "blue dog" not in found and "black car" not in found
+
+
+def test_what_is_never_denied_is_not_affirmed_either() -> None:
+    assert "dog" not in affirmed_and_denied(["a dog on a rock", "a dog", "a dog by a tree"] * 20)

@@ -9,15 +9,13 @@ import pytest
 
 from mmcore.errors import UserError
 from mmcore.lake import Dataset, Lake
-from mmcore.tokenize.stage import Config as TokenizeConfig
-from mmcore.tokenize.stage import run as tokenize
-from mmcore.tokenize.stage import run_tokenizer
 from mmcore.weak.pairs import PAIRS
 from mmcore.weak.stage import Config, run
-from tests.weak.helpers import DAY, Page, sha256, write_pages
+from tests.weak.helpers import DAY, Page, sha256, tokenized, write_pages
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
+QUESTION_TYPES = {"colour", "count", "where", "exists", "what", "shape"}
 PAGES = [
     Page(
         [
@@ -46,8 +44,7 @@ PAGES = [
 
 def label(lake: Lake, pages: list[Page], config: Config | None = None) -> Dataset:
     write_pages(lake, pages)
-    run_tokenizer(lake, DAY, TokenizeConfig(vocab_size=300))
-    tokenize(lake, DAY, TokenizeConfig(vocab_size=300))
+    tokenized(lake)
     return run(lake, DAY, config or Config())
 
 
@@ -121,6 +118,30 @@ def test_metadata_shows_funnel_and_every_function(pairs: Dataset) -> None:
     table = pairs.metadata["labeling_functions"]
     assert {"fact/caption", "fact/alt", "tag/keyword", "sentiment/comments"} <= set(table)
     assert all(0 <= entry["coverage"] <= 1 for entry in table.values())
+    # "awful" under an image that a person called positive
+    assert (table["sentiment/comments"]["checked"], table["sentiment/comments"]["accuracy"]) == (
+        1,
+        0,
+    )
+    assert pairs.metadata["question_only"].keys() <= {*QUESTION_TYPES, "all"}
+
+
+def test_what_each_function_felt_is_kept(rows: dict[str, dict[str, Any]]) -> None:
+    assert [(c["label"], c["source"]) for c in rows[sha256(4)]["sentiment_cues"]] == [
+        ("negative", "comments")
+    ]
+    assert rows[sha256(4)]["sentiment_conflict"] is None
+    assert rows[sha256(3)]["sentiment_cues"] == []
+
+
+def test_a_function_that_is_switched_off_gives_nothing(lake: Lake) -> None:
+    config = Config(functions=["alt", "page_language"])
+    rows = {row["sha256"]: row for row in label(lake, PAGES, config).read().to_pylist()}
+    assert {t["source"] for row in rows.values() for t in row["tags"]} == {"alt", "annotation"}
+    assert rows[sha256(0)]["caption"]["source"] == "alt"
+    assert rows[sha256(0)]["sentiment"] is rows[sha256(5)]["sentiment"] is None
+    # what people labelled is not a function's
+    assert rows[sha256(4)]["caption"]["source"] == "annotation"
 
 
 def test_same_input_gives_the_same_bytes_however_it_is_cut_into_parts(
@@ -130,8 +151,7 @@ def test_same_input_gives_the_same_bytes_however_it_is_cut_into_parts(
     assert again.digest == pairs.digest
     other = Lake(str(tmp_path / "other"))
     write_pages(other, PAGES, parts=3)
-    run_tokenizer(other, DAY, TokenizeConfig(vocab_size=300))
-    tokenize(other, DAY, TokenizeConfig(vocab_size=300))
+    tokenized(other)
     assert run(other, DAY, Config()).read().equals(pairs.read())
 
 

@@ -29,7 +29,9 @@ def scores(tmp_path_factory: pytest.TempPathFactory, ray_session: None) -> dict[
     pages: OrderedDict[str, Page] = OrderedDict()
     for row in occurrence_truth(SITE, BASE).to_pylist():
         if row["scene"] in known:
-            pages.setdefault(row["scene"], Page()).texts.extend(_texts(row))
+            page = pages.setdefault(row["scene"], Page())
+            page.texts.extend(_texts(row))
+            page.url, page.image_url = row["page_url"], row["image_url"]
     lake = Lake(str(tmp_path_factory.mktemp("lake")))
     write_pages(lake, list(pages.values()))
     run_tokenizer(lake, DAY, TokenizeConfig())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from mmcore.weak.votes import UNCLEAR, VOTES, combine, make_votes, summarise
+from mmcore.weak.votes import UNCLEAR, combine, make_votes
 
 
 def votes(*rows: tuple[int, str, str, float, str]) -> pa.Table:
@@ -43,15 +43,6 @@ def test_unclear_never_wins() -> None:
 def test_result_does_not_depend_on_the_order_of_votes() -> None:
     rows = [(i % 5, f"s{i % 3}", "ab"[i % 2], 0.3 + i / 100, f"f{i % 4}") for i in range(60)]
     assert combine(votes(*rows), 0.51).equals(combine(votes(*rows[::-1]), 0.51))
-
-
-def test_summary_counts_coverage_and_disputes_per_function() -> None:
-    table = votes((0, "s", "a", 0.9, "alt"), (0, "s", "b", 0.9, "caption"), (1, "s", "a", 1, "alt"))
-    assert summarise(table) == {
-        "fact/alt": {"images": 2, "votes": 2, "disputed": 1},
-        "fact/caption": {"images": 1, "votes": 1, "disputed": 1},
-    }
-    assert summarise(VOTES.empty_table()) == {}
 
 
 def test_certain_votes_stay_below_certainty() -> None:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from mmcore import graph
 from mmcore.graph import Job
+from pipelines.defs.data.pictures import labeling_functions
 from pipelines.defs.partitions import daily
 from pipelines.defs.results import contact_sheet, materialize
 from pipelines.resources import Workplace
@@ -54,7 +55,7 @@ def tokenized(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Mat
 )
 def pairs(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """Weak labels for the five tasks, each with a confidence and its source."""
-    return materialize(graph.pairs, workplace.job(context))
+    return materialize(graph.pairs, workplace.job(context), picture=_labeling_functions)
 
 
 @dg.asset(
@@ -66,6 +67,11 @@ def pairs(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Materia
 def shards(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """WebDataset tars in train, val and test splits that no near-duplicate crosses."""
     return materialize(graph.shards, workplace.job(context))
+
+
+def _labeling_functions(job: Job) -> bytes | None:
+    """How much each labeling function covers, and how often it is contradicted or right."""
+    return labeling_functions(job.lake.dataset("pairs", job.day).metadata["labeling_functions"])
 
 
 def _normalized_sample(job: Job) -> bytes | None:

@@ -1,0 +1,80 @@
+"""Which way the samples of a training come: read and decoded once, or streamed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmcore.errors import UserError
+from mmcore.models.config import ModelConfig
+from mmcore.models.labels import Labels
+from mmcore.models.text import TextTokenizer
+from mmcore.shards.order import SampleOrder
+from mmcore.shards.reader import SampleStore, ShardError, Skipped
+from mmcore.train.data import build_table
+from mmcore.train.pixels import Neighbours, cached_pixels
+from mmcore.train.samples import (
+    ONCE,
+    MemorySamples,
+    Samples,
+    StreamedSamples,
+    as_problem,
+    count_visits,
+    read_records,
+)
+from mmcore.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Data:
+    """The train split, and what turns it into arrays."""
+
+    store: SampleStore
+    labels: Labels
+    tokenizer: TextTokenizer
+    config: ModelConfig
+    settings: TrainSettings
+    seed: int
+    skipped: Skipped
+
+
+def training_samples(data: Data, neighbours: Neighbours) -> Samples:
+    """The samples in memory if pixels and tags fit into ``image_cache_mb``, else streamed."""
+    store, settings, size = data.store, data.settings, data.config.image.size
+    visits = None
+    if settings.task_visits != ONCE:
+        visits = count_visits(read_records(store, data.skipped), settings.task_visits)
+    order = SampleOrder(store.sizes, data.seed, settings.shuffle_window, visits)
+    needed = len(store) * (size * size * 3 + 4 * len(data.labels.tags))
+    if needed > settings.image_cache_mb * 2**20:
+        return StreamedSamples(
+            store,
+            data.labels,
+            data.tokenizer,
+            data.config.text.max_tokens,
+            size,
+            order,
+            data.skipped,
+            settings.task_visits,
+            settings.read_threads,
+        )
+    return _in_memory(data, order, neighbours)
+
+
+def _in_memory(data: Data, order: SampleOrder, neighbours: Neighbours) -> MemorySamples:
+    store, size, skipped = data.store, data.config.image.size, data.skipped
+
+    def unreadable(number: int, error: ShardError | UserError) -> None:
+        skipped.add(number, as_problem(error, store.where(number)))
+
+    records = read_records(store, skipped)
+    table = build_table(records, data.labels, data.tokenizer, data.config.text.max_tokens)
+    without_labels = list(skipped.found)  # every rank has met these
+    pixels, valid = cached_pixels(
+        lambda number: store.raw(number).image, len(store), size, neighbours, unreadable
+    )
+    valid[without_labels] = False
+    return MemorySamples(
+        table, lambda numbers: np.asarray(pixels[numbers]), order, valid, data.settings.task_visits
+    )
