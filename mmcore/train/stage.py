@@ -46,9 +46,14 @@ class Config(TrainSettings):
     @model_validator(mode="after")
     def _known_model(self) -> Config:
         try:
-            load_preset(self.preset, **self.model)
+            model = load_preset(self.preset, **self.model)
         except UserError as error:
             raise ValueError(str(error)) from None
+        if model.image.kind == "tower" or model.audio is not None:
+            raise ValueError(
+                "shards hold neither sound nor a frozen tower's features: leave audio out of "
+                "model and choose another image.kind than tower"
+            )
         return self
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 import mmcore.train.loading as loading
 from mmcore.errors import MmcoreError, UserError
@@ -32,6 +34,16 @@ DAY, NEXT = "2026-11-23", "2026-11-24"
 def _config(**changes: object) -> Config:
     values = {"max_epochs": 1.0, "batch_size": 8, "min_tags": 1, "min_answers": 1, **changes}
     return Config.model_validate(values)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [{"audio": {}}, {"image": {"kind": "tower", "tower": {"sha256": "0" * 64}}}],
+    ids=["audio", "tower"],
+)
+def test_a_model_of_what_shards_do_not_hold_is_refused(model: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="neither sound nor a frozen tower's features"):
+        _config(model=model)
 
 
 @pytest.mark.slow
