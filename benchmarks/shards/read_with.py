@@ -179,15 +179,16 @@ def read_ray(folder: Path, mode: str, workers: int, epochs: int) -> Iterator[Bat
 
     prepare = Prepare(mode)
 
-    def batch_of(rows: dict[str, np.ndarray]) -> dict[str, Any]:
+    def batch_of(rows: Any) -> dict[str, Any]:
+        images = rows["jpg"].to_pylist()
         return {
-            "key": rows["__key__"],
-            "x": np.stack([prepare.decode(data, prepare.size) for data in rows["jpg"]]),
+            "key": np.array(rows["__key__"].to_pylist(), object),
+            "x": np.stack([prepare.decode(data, prepare.size) for data in images]),
         }
 
-    dataset = ray.data.read_webdataset(tars(folder), decoder=False, shuffle="files")
+    dataset = ray.data.read_webdataset(tars(folder), decoder=None, shuffle="files")
     if prepare.size:
-        dataset = dataset.map_batches(batch_of, batch_size=BATCH)
+        dataset = dataset.map_batches(batch_of, batch_size=BATCH, batch_format="pyarrow")
     for _ in range(epochs):
         for rows in dataset.iter_batches(batch_size=BATCH, local_shuffle_buffer_size=1000):
             if prepare.size:

@@ -2,7 +2,7 @@
 
 `SampleStore` knows every sample from the indexes, as columns of about 40 bytes a sample, and reads
 sample `i` with one ranged read. Samples are numbered in storage order (datasets in the order given,
-then shards by number, then keys), which is what `mmcore.shards.order` permutes.
+then shards by number, then as they lie in the tar), which is what `mmcore.shards.order` permutes.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from mmcore.errors import MmcoreError
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
 from mmcore.weak.draws import image_hashes
 from mmcore.weak.examination import Sample, examined
@@ -227,7 +228,7 @@ def _look(
 
 
 def _bytes(normalized: Dataset, parts: list[int], wanted: pa.Array) -> list[bytes]:
-    """Encoded images in the order wanted."""
+    """Encoded images in the order wanted; MmcoreError where one is not there."""
     found: list[bytes | None] = [None] * len(wanted)
     for number in parts:
         table = normalized.read_part(number, ["sha256", "image"])
@@ -235,7 +236,14 @@ def _bytes(normalized: Dataset, parts: list[int], wanted: pa.Array) -> list[byte
         rows = table.filter(at.is_valid())
         for place, image in zip(at.drop_null().to_pylist(), rows["image"].to_pylist(), strict=True):
             found[place] = image
-    return [image for image in found if image is not None]
+    there = [image for image in found if image is not None]
+    if len(there) < len(found):
+        missing = wanted[found.index(None)].as_py()
+        raise MmcoreError(
+            f"{len(found) - len(there)} images, such as {missing}, have labels but no normalised "
+            "bytes: run clean and the stages after it again for this day."
+        )
+    return there
 
 
 def _sample(

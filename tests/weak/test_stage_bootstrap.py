@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pytest
 from numpy.typing import NDArray
 
+from mmcore.errors import MmcoreError
 from mmcore.lake import Dataset, Lake
 from mmcore.weak.generated import LabelingModel, Seen
 from mmcore.weak.pairs import PAIRS
@@ -122,6 +123,15 @@ def test_tags_of_a_champion_are_used_until_it_is_retracted(lake: Lake) -> None:
     assert all(r["split"] is None for r in made)
     assert retract(lake, NAME, "sees too much", DAY).days == {DAY: len(made)}
     assert bootstrap(lake, labels, sharp, Bootstrap()).read().equals(labels.read())
+
+
+def test_labels_without_images_are_an_error_that_says_what_to_run(lake: Lake) -> None:
+    labels, _, _ = night(lake)
+    writer = lake.writer("normalized", DAY)
+    kept = lake.dataset("normalized", DAY).read().slice(7)
+    writer.commit([writer.write_table(0, kept)], [], {}, {})
+    with pytest.raises(MmcoreError, match=r"images, such as .* run clean"):
+        bootstrap(lake, labels, labeler(), Bootstrap())
 
 
 def test_a_champion_that_sees_nothing_changes_nothing(lake: Lake) -> None:

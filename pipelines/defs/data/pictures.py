@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-_COVERAGE, _OVERLAP, _CONFLICT, _ACCURACY = "#9aa5b1", "#5b8def", "#d9534f", "#2f855a"
+_COVERAGE, _OVERLAP, _CONFLICT, _ACCURACY = "#6b7785", "#5b8def", "#d9534f", "#2f855a"
+_INSIDE = 0.75  # a longer bar has its number in it
 _ROW, _WIDTH = 0.34, 8.0  # inches
 
 
@@ -34,7 +35,18 @@ def labeling_functions(table: dict[str, dict[str, Any]]) -> bytes | None:
         known = [(y, value) for y, value in enumerate(values) if value is not None]
         axes.barh([y for y, _ in known], [value for _, value in known], color=colour)
         for y, value in known:
-            axes.text(min(value, 0.7) + 0.02, y, f"{value:.2f}", va="center", fontsize=7)
+            inside = value > _INSIDE
+            axes.text(
+                value - 0.03 if inside else value + 0.03,
+                y,
+                f"{value:.2f}",
+                va="center",
+                ha="right" if inside else "left",
+                color="white" if inside else "black",
+                fontsize=7,
+            )
+        if not known:
+            axes.text(0.5, len(names) / 2, "nothing\nto check against", ha="center", fontsize=8)
         axes.set(xlim=(0, 1), title=measure, xticks=(0, 0.5, 1))
         axes.spines[["top", "right"]].set_visible(False)
     places[0].set_yticks(range(len(names)), names)
