@@ -291,8 +291,8 @@ def _labeler(job: Job, found: Weights | None) -> Labeler | None:
     if found is None:
         return None
     shards = job.recipe.shards
-    in_train = partial(_in_train, shards.val_fraction, shards.test_fraction)
-    return Labeler(champion.labeler(found), in_train)
+    splits = shards.val_fraction, shards.test_fraction
+    return Labeler(champion.labeler(found), partial(_in_train, *splits), splits)
 
 
 def _in_train(val: float, test: float, clusters: pa.Array, asked: pa.Array) -> NDArray[np.bool_]:

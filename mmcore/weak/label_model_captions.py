@@ -27,6 +27,8 @@ def caption_beliefs(
     if TOPIC not in models:
         return known
     groups = topic_groups(votes)
+    keys = ["image", "source", "weight", "group"]
+    groups = groups.group_by(keys, use_threads=False).aggregate([])
     groups = groups.append_column("value", pc.cast(groups["group"], pa.string()))
     sure = groups.join(topic_beliefs(votes, models), ["image", "value"], join_type="inner")
     weight = np.minimum(evidence.weight, MOST_WEIGHT)

@@ -24,7 +24,7 @@ from mmcore.weak.label_model_patterns import (
     tempered,
     to_patterns,
 )
-from mmcore.weak.label_model_topics import TOPIC, believe, presence, topic_votes
+from mmcore.weak.label_model_topics import TOPIC, believe, presence, topic_groups
 from mmcore.weak.votes import LABELS, UNCLEAR
 
 _BELIEVED = pa.schema([("image", pa.int64()), ("value", pa.string()), ("believed", pa.float64())])
@@ -140,24 +140,27 @@ def label(votes: pa.Table, models: dict[str, SpaceModel], least: float) -> pa.Ta
 def _present(votes: pa.Table, spaces: list[Items], models: dict[str, SpaceModel]) -> pa.Table:
     """Every thing and tag that is named, with the probability that it is there."""
     named = votes.filter(presence(votes))
-    topics, believed = topic_votes(votes), np.zeros(0)
+    groups = topic_groups(votes)
+    groups = groups.append_column("value", pc.cast(groups["group"], pa.string()))
+    beliefs = _all_believed(spaces, models)
+    groups = groups.join(beliefs, ["image", "value"], join_type="inner")
     alone = {"": _ALONE}
-    for items in spaces:
-        if items.space.name != TOPIC:
-            continue
-        model = models[TOPIC]
-        keyed = _believed(items, model)
-        topics = topics.join(keyed, ["image", "value"], join_type="inner")
-        believed = topics["believed"].to_numpy()
-        alone |= {str(row["function"]): float(row["accuracy"]) for row in model.table}
-    return believe(named, topics, believed, alone)
+    if beliefs.num_rows:
+        alone |= {str(row["function"]): float(row["accuracy"]) for row in models[TOPIC].table}
+    return believe(named, groups, alone)
 
 
 def topic_beliefs(votes: pa.Table, models: dict[str, SpaceModel]) -> pa.Table:
     """`image`, `value` (a group of `topic_votes`) and `believed`, how likely it is right."""
-    spaces = read_items(votes, GOLD.empty_table())
-    found = [_believed(i, models[TOPIC]) for i in spaces if i.space.name == TOPIC]
-    return pa.concat_tables([_BELIEVED.empty_table(), *found])
+    return _all_believed(read_items(votes, GOLD.empty_table()), models)
+
+
+def _all_believed(spaces: list[Items], models: dict[str, SpaceModel]) -> pa.Table:
+    topics = [items for items in spaces if items.space.name == TOPIC and TOPIC in models]
+    found = [_believed(items, models[TOPIC]) for items in topics]
+    table = pa.concat_tables([_BELIEVED.empty_table(), *found])
+    once = table.group_by(["image", "value"], use_threads=False).aggregate([("believed", "max")])
+    return once.rename_columns(_BELIEVED.names)
 
 
 def _believed(items: Items, model: SpaceModel) -> pa.Table:

@@ -32,8 +32,8 @@ def topic_votes(votes: pa.Table) -> pa.Table:
     Two functions are in one group if they name a thing in common. Water and background are in many
     pictures and do not count; of tags only those do that are things.
     """
-    rows = topic_groups(votes)
-    once = rows.group_by(["image", "source", "group"], use_threads=False).aggregate(
+    once = topic_groups(votes)
+    once = once.group_by(["image", "source", "group"], use_threads=False).aggregate(
         [("weight", "max")]
     )
     number = once.num_rows
@@ -49,15 +49,13 @@ def topic_votes(votes: pa.Table) -> pa.Table:
 
 
 def topic_groups(votes: pa.Table) -> pa.Table:
-    """The group of each text that names things: `image`, `source`, `weight`, `group` (int64).
+    """What texts name, and their groups: `image`, `source`, `weight`, `thing`, `group` (int64).
 
     A text is known by its image, function and weight, which is all that votes keep of it.
     """
     things = _things(votes)
     if things.num_rows == 0:
-        return things.select(["image", "source", "weight"]).append_column(
-            "group", pa.array([], pa.int64())
-        )
+        return things.append_column("group", pa.array([], pa.int64()))
     said, name = _codes(things, "image", "source", "weight"), _codes(things, "image", "thing")
     group = np.arange(said.max() + 1)
     for _ in range(_STEPS):
@@ -67,8 +65,7 @@ def topic_groups(votes: pa.Table) -> pa.Table:
         np.minimum.at(group, said, least[name])
         if (group == before).all():
             break
-    rows = things.select(["image", "source", "weight"]).append_column("group", [group[said]])
-    return rows.group_by(["image", "source", "weight", "group"], use_threads=False).aggregate([])
+    return things.append_column("group", [group[said]])
 
 
 def _things(votes: pa.Table) -> pa.Table:
@@ -93,19 +90,15 @@ def _codes(table: pa.Table, *names: str) -> NDArray[np.int64]:
     return np.asarray(encoded.indices.to_numpy(zero_copy_only=False), np.int64)
 
 
-def believe(
-    votes: pa.Table, topics: pa.Table, believed: NDArray[np.float64], alone: dict[str, float]
-) -> pa.Table:
+def believe(votes: pa.Table, groups: pa.Table, alone: dict[str, float]) -> pa.Table:
     """The presence votes' slots as rows of `image, task, slot, value, confidence, source, lang`.
 
-    topics: `topic_votes`; believed: float64, one per row of it, how likely its group is right. A
-    thing is there if one of the groups that name it is. alone: how likely functions are right that
-    name nothing others could name too. `source` and `lang` are of the strongest vote.
+    groups: `topic_groups` with `value`, the group's name, and `believed`, how likely it is right. A
+    thing is there if the group that names it speaks of the picture; what is no thing ("red") if its
+    text's group does. alone: how likely functions are right that name nothing others could name
+    too. `source` and `lang` are of the strongest vote.
     """
-    keys = ["image", "source"]
-    known = pa.table({**{n: topics[n] for n in (*keys, "value")}, "believed": pa.array(believed)})
-    known = known.rename_columns([*keys, "group", "believed"])
-    rows = votes.join(known, keys, join_type="left outer")
+    rows = _grouped(votes, groups)
     trust = [alone.get(source, alone[""]) for source in rows["source"].to_pylist()]
     lone = pc.is_null(rows["group"])
     rows = rows.set_column(
@@ -138,3 +131,28 @@ def believe(
     out = first.join(per.select([*slots, "confidence"]), slots, join_type="inner")
     out = out.rename_columns([n.removesuffix("_first") for n in out.column_names])
     return out.select([*slots, "confidence", "source", "lang"]).sort_by(order)
+
+
+def _grouped(votes: pa.Table, groups: pa.Table) -> pa.Table:
+    """Presence votes with `group` (string) and `believed`: of the thing, else of the text, else of
+    the surest text of that function; null where the function names no thing."""
+    thing = pc.replace_substring_regex(votes["slot"], r"^exists\|", "")
+    rows = votes.append_column("thing", thing)
+    belief = (("believed", "max"), ("value", "first"))
+    best = groups.sort_by([("believed", "descending"), ("value", "ascending")])
+    found = {"group": pa.nulls(rows.num_rows, pa.string())}
+    found["believed"] = pa.nulls(rows.num_rows, pa.float64())
+    for keys in (["image", "thing"], ["image", "source", "weight"], ["image", "source"]):
+        once = best.group_by(keys, use_threads=False).aggregate(list(belief))
+        at = pc.index_in(_joined(rows, keys), _joined(once, keys)).combine_chunks()
+        for name, column in (("group", "value_first"), ("believed", "believed_max")):
+            found[name] = pc.coalesce(found[name], once[column].take(at).combine_chunks())
+    for name, column in found.items():
+        rows = rows.append_column(name, column)
+    return rows.drop_columns(["thing"])
+
+
+def _joined(table: pa.Table, names: list[str]) -> pa.Array:
+    columns = (pc.cast(table[n].combine_chunks(), pa.string()) for n in names)
+    joined = pc.binary_join_element_wise(*columns, "\n")
+    return joined if isinstance(joined, pa.ChunkedArray) else pa.chunked_array([joined])

@@ -71,16 +71,27 @@ def check_labeler(name: str) -> str:
     return name
 
 
-def labels_by(parts: Iterable[pa.Table]) -> Counter[str]:
-    """How many labels each labeler made, as `TASK/SOURCE`, in parts of `pairs`."""
-    found: Counter[str] = Counter()
-    for part in parts:
-        for column, task in _LISTS.items():
-            found += _counted(task, part[column].combine_chunks().flatten())
-        found += _counted("sentiment", part["sentiment"].combine_chunks())
+def made_by(part: pa.Table) -> Counter[str]:
+    """How many labels each labeler made, as `TASK/SOURCE`, in a part of `pairs`."""
+    found = _counted("sentiment", part["sentiment"].combine_chunks())
+    for column, task in _LISTS.items():
+        found += _counted(task, part[column].combine_chunks().flatten())
     return found
 
 
-def _counted(task: str, labels: pa.StructArray) -> Counter[str]:
-    sources = pc.struct_field(labels, "source").drop_null().value_counts()
+def touched_by(parts: Iterable[pa.Table]) -> Counter[str]:
+    """As `made_by`, and more: a caption that a model checked is that model's too, and a question is
+    one of task `fact`, of whose votes it was made."""
+    found: Counter[str] = Counter()
+    for part in parts:
+        found += made_by(part)
+        found += _counted("fact", part["qa"].combine_chunks().flatten())
+        captions = part["captions"].combine_chunks().flatten()
+        if captions.type.get_field_index("checked_by") >= 0:  # days before there was one lack it
+            found += _counted("caption", captions, "checked_by")
+    return found
+
+
+def _counted(task: str, labels: pa.StructArray, field: str = "source") -> Counter[str]:
+    sources = pc.struct_field(labels, field).drop_null().value_counts()
     return Counter({f"{task}/{row['values']}": row["counts"] for row in sources.to_pylist()})

@@ -122,8 +122,7 @@ def run(
     """
     adds = labeler if config.bootstrap.enabled else None
     name = "page_labels" if adds else "pairs"
-    in_train = labeler.in_train if labeler else None
-    labels = _page_labels(lake, name, day, config, seed, champion, in_train)
+    labels = _page_labels(lake, name, day, config, seed, champion, labeler)
     return bootstrap(lake, labels, adds, config.bootstrap) if adds else labels
 
 
@@ -134,7 +133,7 @@ def _page_labels(
     config: Config,
     seed: int,
     champion: Champion | None,
-    in_train: InTrain | None,
+    labeler: Labeler | None,
 ) -> Dataset:
     """The labels that functions and people gave, as dataset `name`."""
     from mmcore.cluster import map_parts
@@ -144,12 +143,14 @@ def _page_labels(
     user = find_functions(config.user_functions, _ALL_NAMES)
     trusted = champion is not None and not bad.has(champion.version)
     champion = champion if asked and trusted else None
+    in_train, splits = (labeler.in_train, labeler.splits) if labeler else (None, ())
     labelers = _Labelers(tuple(config.functions), user, champion, in_train, bad)
     today = read_day(lake, day, images=labelers.champion is not None)
     days = [*earlier_days(lake, day, config.history_days), today]
     parents = [dataset for one in reversed(days) for dataset in one.parents]
     parents += [listed] if listed else []
     settings = _settings(config, seed, labelers)
+    settings |= {"splits": list(splits)} if champion else {}
     done = lake.reusable(name, day, settings, parents)
     if done is not None:
         return done
@@ -236,10 +237,11 @@ def _label(
     labels = label_votes(ballot, models, config.min_share)
     belief = caption_beliefs(ballot, evidence, models)
     labels = labels.filter(pc.greater_equal(labels["confidence"], config.min_confidence))
-    labels = _signed(labels, labelers.champion)
+    labels = labelers.bad.of_all_tasks(_signed(labels, labelers.champion))
     facts, tags, feelings = (_of(labels, task) for task in ("fact", "tag", "sentiment"))
     if "comments" in labelers.names:
         feelings = pa.concat_tables([feelings, silent(evidence, feelings)])
+        feelings = labelers.bad.without("sentiment", feelings)
     hashes = image_hashes(rows["sha256"].combine_chunks(), seed)
     named = Mentions(*mentions(evidence), rows.num_rows)
     qa = ask(facts, hashes, named, vocabulary.world(config.min_tag_images), config.max_questions)

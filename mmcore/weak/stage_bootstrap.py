@@ -32,7 +32,7 @@ from mmcore.weak.generated import (
     joined,
 )
 from mmcore.weak.matching import Calibration
-from mmcore.weak.retracted import Retracted, labels_by
+from mmcore.weak.retracted import Retracted, made_by
 from mmcore.weak.stage_retract import retracted
 
 NAME = "generated"
@@ -65,10 +65,11 @@ class Bootstrap(BaseModel):
 
 @dataclass(frozen=True)
 class Labeler:
-    """A champion, and which images the next model will be trained on."""
+    """A champion, and which images the next model is trained on; `splits` changes with that."""
 
     champion: LabelingModel
     in_train: InTrain
+    splits: tuple[float, ...] = ()
 
 
 def bootstrap(lake: Lake, labels: Dataset, labeler: Labeler, config: Bootstrap) -> Dataset:
@@ -87,7 +88,7 @@ def bootstrap(lake: Lake, labels: Dataset, labeler: Labeler, config: Bootstrap) 
     else:
         generated = _generated(lake, labels, normalized, labeler, config)
     parents = [labels, *([generated] if generated else []), *([listed] if listed else [])]
-    settings = config.model_dump(mode="json")
+    settings = config.model_dump(mode="json") | {"splits": list(labeler.splits)}
     done = lake.reusable("pairs", day, settings, parents)
     if done is not None:
         return done
@@ -141,7 +142,9 @@ def _join(
         train = _trained(table, labeler.in_train)
         rows = generated.read_part(index).combine_chunks()
         table = joined(table, rows, allowed, name, right, config.limits, train)
-    added = Counter({k.partition("/")[0]: n for k, n in labels_by([table]).items() if name in k})
+    added = Counter(
+        {k.partition("/")[0]: n for k, n in made_by(table).items() if k.partition("/")[2] == name}
+    )
     added["captions_left_out"] = _captions(before) + added["caption"] - _captions(table)
     return _Joined(writer.write_table(index, table), table.num_rows, added)
 
@@ -171,6 +174,7 @@ def _generated(
 
     day, parents = labels.manifest.partition, [labels, normalized]
     settings = config.model_dump(mode="json") | {"champion": labeler.champion.digest}
+    settings["splits"] = list(labeler.splits)
     done = lake.reusable(NAME, day, settings, parents)
     if done is not None:
         return done

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from mmcore.lake import Dataset, Lake
-from mmcore.weak.retracted import NAME, RETRACTED, Retracted, check_labeler, labels_by
+from mmcore.weak.retracted import NAME, RETRACTED, Retracted, check_labeler, touched_by
 
 _LABELS = ["captions", "qa", "tags", "sentiment"]
 
@@ -41,9 +43,17 @@ def retract(lake: Lake, labeler: str, reason: str, day: str) -> Touched:
     done = writer.commit([writer.write_table(0, rows)], parents, {}, {"labelers": rows.num_rows})
     days, labelers = {}, set[str]()
     for one in lake.partitions("pairs"):
-        made = labels_by(lake.dataset("pairs", one).iter_parts(_LABELS))
+        made = touched_by(lake.dataset("pairs", one).iter_parts(_LABELS))
         labelers |= set(made)
-        mine = sum(n for name, n in made.items() if labeler in (name, name.partition("/")[2]))
+        mine = sum(n for name, n in _named(made, labeler))
         if mine:
             days[one] = mine
     return Touched(done, days, sorted(labelers))
+
+
+def _named(made: Counter[str], labeler: str) -> Iterator[tuple[str, int]]:
+    """The counts that a name stands for: of one task, or of all but that a question is once."""
+    for name, number in made.items():
+        task, _, source = name.partition("/")
+        if name == labeler or (source == labeler and task != "fact"):
+            yield name, number

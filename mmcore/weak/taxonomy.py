@@ -215,13 +215,15 @@ def _alone_together(
             "key": pa.array(key, pa.string()),
         }
     )
+    table = table.group_by(table.column_names, use_threads=False).aggregate([])
+    image, key = table["image"].to_numpy(), _objects(table["key"])
     pairs = table.join(table, "image", join_type="inner", right_suffix="_b")
     differ = pc.and_(
         pc.not_equal(pairs["role"], pairs["role_b"]), pc.less(pairs["key"], pairs["key_b"])
     )
     pairs = pairs.filter(differ)
     columns = (_objects(pairs["key"]), _objects(pairs["key_b"]))
-    return pairs["image"].to_numpy(), *columns, (table["image"].to_numpy(), key)
+    return pairs["image"].to_numpy(), *columns, (image, key)
 
 
 def _distinct(kind: str, image: NDArray, one: NDArray, other: NDArray) -> pa.Table:

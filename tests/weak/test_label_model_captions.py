@@ -10,7 +10,7 @@ from mmcore.weak.captions import CAPTION_ROLES
 from mmcore.weak.evidence import Evidence
 from mmcore.weak.functions import WITHOUT_CHAMPION, vote_all
 from mmcore.weak.label_model_captions import caption_beliefs
-from mmcore.weak.label_model_fit import fit_all
+from mmcore.weak.label_model_fit import fit_all, label
 from mmcore.weak.label_model_patterns import GOLD, count_patterns
 from mmcore.weak.pairs import Given, choose_captions
 from tests.weak.helpers import evidence, vocabulary_of
@@ -65,3 +65,17 @@ def test_nothing_is_said_of_texts_that_name_nothing() -> None:
     assert np.isnan(sure[0]) and sure[1:].min() > 0.5
     nothing = evidence([("alt", "click here")])
     assert np.isnan(believed(nothing)).all()
+
+
+def test_a_thing_is_believed_by_its_own_text_not_by_another_of_the_same_role() -> None:
+    images = [[("caption", f"a {t} in a field"), ("alt", f"the {t}")] for t in THINGS * 10]
+    images[0] = [("caption", "a dog"), ("alt", "the dog"), ("alt", "a circle on paper")]
+    pages = evidence(*images)
+    votes = vote_all(pages, vocabulary_of(pages), WITHOUT_CHAMPION)
+    models = fit_all(count_patterns(votes, GOLD.empty_table()))
+    sure = {
+        row["slot"]: row["confidence"]
+        for row in label(votes, models, 0.0).to_pylist()
+        if row["image"] == 0 and row["task"] == "tag"
+    }
+    assert sure["dog"] > 0.9 and sure["circle"] < 0.1

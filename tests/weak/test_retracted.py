@@ -7,7 +7,7 @@ import pytest
 
 from mmcore.errors import UserError
 from mmcore.lake import Lake
-from mmcore.weak.retracted import Retracted, check_labeler, labels_by
+from mmcore.weak.retracted import Retracted, check_labeler, touched_by
 from mmcore.weak.stage_retract import retract, retracted
 
 VOTES = pa.table(
@@ -53,7 +53,7 @@ def test_the_list_grows_and_says_which_days_to_run_again(tmp_path) -> None:
         writer = lake.writer("pairs", day)
         part = writer.write_table(0, pa.Table.from_pylist(rows, schema=PAIRS))
         writer.commit([part], [], {}, {})
-    assert labels_by(lake.dataset("pairs", "2026-11-01").iter_parts()) == {
+    assert touched_by(lake.dataset("pairs", "2026-11-01").iter_parts()) == {
         "caption/alt": 1,
         "tag/shop@3": 1,
     }

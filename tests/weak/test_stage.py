@@ -11,6 +11,7 @@ from mmcore.errors import UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.weak.pairs import PAIRS
 from mmcore.weak.stage import Config, run
+from mmcore.weak.stage_retract import retract
 from tests.weak.helpers import DAY, Page, sha256, tokenized, write_pages
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -167,3 +168,13 @@ def test_empty_day_gives_an_empty_dataset(lake: Lake) -> None:
 def test_missing_input_names_the_dataset(lake: Lake) -> None:
     with pytest.raises(UserError, match="deduplicated@2026-11-23"):
         run(lake, DAY, Config())
+
+
+def test_a_retracted_labeler_says_nothing_not_even_that_nobody_felt_anything(lake: Lake) -> None:
+    pages = [Page([("alt", "a blue star"), ("comment", "so lovely, I love it")])] * 3
+    before = label(lake, pages).read().to_pylist()
+    assert {row["sentiment"]["source"] for row in before} == {"comments"}
+    retract(lake, "comments", "bots", DAY)
+    after = run(lake, DAY, Config()).read().to_pylist()
+    assert [row["sentiment"] for row in after] == [None] * 3
+    assert [row["captions"] for row in after] == [row["captions"] for row in before]

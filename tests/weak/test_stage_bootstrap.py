@@ -110,6 +110,20 @@ def test_a_champion_that_sees_mends_a_night_and_can_be_retracted(lake: Lake) -> 
     assert len(tests) == 180 and all(a == b for a, b in tests)
 
     assert bootstrap(lake, labels, labeler(), Bootstrap()).digest == done.digest
+    assert retract(lake, f"tag/{NAME}", "only tags", DAY).days == {}  # it checked captions only
+    assert retract(lake, NAME, "sees too much", DAY).days == {DAY: len(web)}
+
+
+def test_other_splits_are_other_labels(lake: Lake) -> None:
+    labels, _, _ = night(lake)
+    first = bootstrap(lake, labels, labeler(), Bootstrap())
+
+    def nothing(clusters: pa.Array, asked: pa.Array) -> NDArray[np.bool_]:
+        return np.zeros(len(clusters), np.bool_)
+
+    moved = Labeler(labeler().champion, nothing, (0.5, 0.5))
+    second = bootstrap(lake, labels, moved, Bootstrap())
+    assert second.digest != first.digest and second.read().equals(labels.read())
 
 
 def test_tags_of_a_champion_are_used_until_it_is_retracted(lake: Lake) -> None:
