@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from mmcore.cluster.progress import progress
@@ -42,7 +43,11 @@ def map_parts(
     results: dict[int, R] = {}
     call: Any = _call  # Ray's type of a batch function knows no further arguments
     mapped = blocks.map_batches(
-        call, fn_kwargs={"fn": fn}, batch_size=None, batch_format="numpy", num_cpus=num_cpus
+        call,
+        fn_kwargs={"fn": ray.cloudpickle.dumps(fn)},
+        batch_size=None,
+        batch_format="numpy",
+        num_cpus=num_cpus,
     )
     with progress(description, None, unit) as bar:
         for row in mapped.iter_rows():
@@ -54,9 +59,17 @@ def map_parts(
     return [results[index] for index in range(len(items))]
 
 
-def _call(batch: dict[str, Any], fn: Callable[[Any], Any]) -> dict[str, Any]:
-    answers = [pickle.dumps(_outcome(fn, pickle.loads(item))) for item in batch["item"]]
+def _call(batch: dict[str, Any], fn: bytes) -> dict[str, Any]:
+    work = _function(fn)
+    answers = [pickle.dumps(_outcome(work, pickle.loads(item))) for item in batch["item"]]
     return {"index": batch["index"], "result": answers}
+
+
+@lru_cache(maxsize=1)
+def _function(pickled: bytes) -> Callable[[Any], Any]:
+    """Once a worker, not once a task: a function carries datasets, which name all their parts."""
+    function: Callable[[Any], Any] = pickle.loads(pickled)
+    return function
 
 
 def _outcome(fn: Callable[[Any], Any], item: Any) -> Any:
