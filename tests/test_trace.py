@@ -123,6 +123,16 @@ def test_a_takedown_leaves_the_shards_at_once_and_names_the_models(filled: Lake)
     assert later.digest not in {m.digest for m in trace(filled, [WORLD.sha256(3)])[0].models}
 
 
+def test_models_are_named_also_after_the_shards_were_made_again(filled: Lake) -> None:
+    model = candidate(filled, DAY, [filled.dataset("shards", DAY)])
+    withdraw(filled, "http://site/3.png", "asked", DAY)
+    candidate(filled, LATER, [run_shards(filled, DAY, Config(samples_per_shard=6))])
+    again = withdraw(filled, "http://site/3.png", "asked", DAY)
+    assert [m.digest for m in again.models] == [model.digest]
+    (found,) = trace(filled, [WORLD.sha256(3)])
+    assert [m.digest for m in found.models] == [model.digest]
+
+
 def test_the_command_says_what_it_did(filled: Lake, capsys: pytest.CaptureFixture[str]) -> None:
     model = candidate(filled, DAY, [filled.dataset("shards", DAY)])
     assert run("takedown", WORLD.sha256(4), "--root", filled.root) == 0
