@@ -2,7 +2,7 @@
 
 The snapshot that comes of it has the very bytes that `run` would write from the same pairs without
 these samples; its other files are the old ones, linked or copied on the server. The old attempt is
-deleted: a takedown that keeps the bytes is none.
+deleted, and so are all before it: a takedown that keeps the bytes is none.
 """
 
 from __future__ import annotations
@@ -96,6 +96,17 @@ def rewrite_shards(lake: Lake, day: str) -> Rewritten | None:
     lake.storage.delete(shards.manifest.folder)
     removed = {labels["sha256"]: labels["split"] for labels in lost}
     return Rewritten(dataset, removed, files, shards.digest)
+
+
+def delete_superseded(lake: Lake, day: str) -> None:
+    """Delete the files of every earlier version of `shards@day`: they may hold what was taken out
+    since, or a killed takedown has left them. Their manifests stay, and so does the attempt of a
+    writer at work, which no manifest names yet."""
+    folders = {manifest.folder for manifest in lake.manifests("shards", day)}
+    # read after the manifests: a commit in between must not lose its files
+    current = lake.dataset("shards", day).manifest.folder
+    for folder in sorted(folders - {current}):
+        lake.storage.delete(folder)
 
 
 def _listed(lake: Lake) -> pa.Array:
