@@ -145,9 +145,9 @@ def test_a_takedown_reaches_versions_that_others_have_superseded(filled: Lake) -
     run_shards(filled, DAY, Config(samples_per_shard=4))
     at_work = filled.writer("shards", DAY, format="tar")
     at_work.write_file("train-000000.tar", b"not committed yet")
-    assert len(tars_with(filled, 3)) == 2
-    withdraw(filled, WORLD.sha256(3), "asked", DAY)
-    assert tars_with(filled, 3) == []
+    assert len(tars_with(filled, 4)) == 2
+    withdraw(filled, WORLD.sha256(4), "asked", DAY)
+    assert tars_with(filled, 4) == []
     assert filled.storage.exists(f"{at_work.folder}/train-000000.tar")
     filled.dataset("shards", DAY).verify()
 
