@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mmcore.dedup.stage_takedown import TakenDown, take_down
 from mmcore.descent import SeenBy, models_with
 from mmcore.lake import Lake
-from mmcore.shards.stage_takedown import Rewritten, rewrite_shards
+from mmcore.shards.stage_takedown import Rewritten, delete_superseded, rewrite_shards
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,14 @@ class Withdrawal:
 
 def withdraw(lake: Lake, target: str, reason: str, day: str) -> Withdrawal:
     """List a target, take it and its near-duplicates out of every day's shards, and name the models
-    that were trained on them. Safe to repeat: what is out stays out, the models are named again.
+    that were trained on them. Only the current version of each day's shards keeps its files. Safe
+    to repeat, also after a kill: what is out stays out, the models are named again.
     """
     listed = take_down(lake, target, reason, day)
     days = lake.partitions("shards")
     rewritten = [done for done in (rewrite_shards(lake, d) for d in days) if done is not None]
+    for partition in days:
+        delete_superseded(lake, partition)
     held = {d: _was_in(lake, d, set(listed.images)) for d in days}
     models = models_with(lake, {d: images for d, images in held.items() if images})
     return Withdrawal(listed, rewritten, models)

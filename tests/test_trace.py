@@ -10,10 +10,12 @@ import pyarrow as pa
 import pytest
 
 from mmcore.cli import cli, run_command
+from mmcore.dedup.stage_takedown import take_down
 from mmcore.descent import models_with
 from mmcore.lake import Dataset, Lake
 from mmcore.shards.stage import Config
 from mmcore.shards.stage import run as run_shards
+from mmcore.shards.stage_takedown import rewrite_shards
 from mmcore.trace import find_images, trace
 from mmcore.withdrawal import withdraw
 from tests.shards.helpers import DAY, World, commit, write_world
@@ -121,6 +123,54 @@ def test_a_takedown_leaves_the_shards_at_once_and_names_the_models(filled: Lake)
     assert again.rewritten == []
     assert {m.digest for m in again.models} == {model.digest, heir.digest}
     assert later.digest not in {m.digest for m in trace(filled, [WORLD.sha256(3)])[0].models}
+
+
+def test_models_are_named_also_after_the_shards_were_made_again(filled: Lake) -> None:
+    model = candidate(filled, DAY, [filled.dataset("shards", DAY)])
+    withdraw(filled, "http://site/3.png", "asked", DAY)
+    candidate(filled, LATER, [run_shards(filled, DAY, Config(samples_per_shard=4))])
+    again = withdraw(filled, "http://site/3.png", "asked", DAY)
+    assert [m.digest for m in again.models] == [model.digest]
+    (found,) = trace(filled, [WORLD.sha256(3)])
+    assert [m.digest for m in found.models] == [model.digest]
+
+
+def tars_with(lake: Lake, image: int) -> list[Path]:
+    tars = list(Path(lake.root).rglob("*.tar"))
+    assert tars
+    return [tar for tar in tars if WORLD.sha256(image).encode() in tar.read_bytes()]
+
+
+def test_a_takedown_reaches_versions_that_others_have_superseded(filled: Lake) -> None:
+    run_shards(filled, DAY, Config(samples_per_shard=4))
+    at_work = filled.writer("shards", DAY, format="tar")
+    at_work.write_file("train-000000.tar", b"not committed yet")
+    assert len(tars_with(filled, 4)) == 2
+    withdraw(filled, WORLD.sha256(4), "asked", DAY)
+    assert tars_with(filled, 4) == []
+    assert filled.storage.exists(f"{at_work.folder}/train-000000.tar")
+    filled.dataset("shards", DAY).verify()
+
+
+def test_a_takedown_that_was_killed_before_it_deleted_is_finished_by_a_repeat(
+    filled: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mmcore.lake.storage.LocalStorage.delete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rewrite_after_listing(filled)
+    assert tars_with(filled, 3)
+    withdraw(filled, WORLD.sha256(3), "asked", DAY)
+    assert tars_with(filled, 3) == []
+    filled.dataset("shards", DAY).verify()
+
+
+def rewrite_after_listing(lake: Lake) -> None:
+    take_down(lake, WORLD.sha256(3), "asked", DAY)
+    rewrite_shards(lake, DAY)
 
 
 def test_the_command_says_what_it_did(filled: Lake, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,8 @@ import pyarrow as pa
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake.multipart import MultipartSink
 
+_COPY_BYTES = 8 << 20
+
 
 class Conflict(MmcoreError):
     """Another writer moved the pointer first."""
@@ -60,8 +62,8 @@ class Storage(Protocol):
         """Write an object that is larger than memory should be; atomic as `write` is."""
 
     def copy(self, source: str, target: str) -> None:
-        """The same object under another key, without reading it here (a hard link; S3: a copy
-        on the server). What is there already stays."""
+        """The same object under another key, without reading it here (a hard link, a copy where
+        the file system has none; S3: a copy on the server). What is there already stays."""
 
     def write_if(self, key: str, data: bytes, expected: bytes | None) -> None:
         """Write if the object still holds `expected` (None: is not there), else raise Conflict."""
@@ -128,9 +130,25 @@ class LocalStorage:
         path = self._path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Objects are replaced, never changed, so two names may share one file.
-        with contextlib.suppress(FileExistsError):
+        try:
             os.link(self._path(source), path)
+        except (FileExistsError, FileNotFoundError):
+            if not path.exists():
+                raise
+        except OSError:  # FAT and many network mounts have no hard links, or a file has too many
+            if not path.exists():
+                self._copy_bytes(source, target)
         _sync_folder(path.parent)
+
+    def _copy_bytes(self, source: str, target: str) -> None:
+        sink = LocalSink(self._path(target))
+        try:
+            with self._path(source).open("rb") as file:
+                while data := file.read(_COPY_BYTES):
+                    sink.write(data)
+            sink.commit()
+        finally:
+            sink.abort()
 
     def write_if(self, key: str, data: bytes, expected: bytes | None) -> None:
         path = self._path(key)

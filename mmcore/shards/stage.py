@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -23,7 +24,7 @@ from mmcore.shards.keys import KeyTable
 from mmcore.shards.labels import PROVENANCE, TOKENS, aligned, label_texts, with_caption_ids
 from mmcore.shards.plan import KEY, Limits, ShardTask, locate, plan_tasks, read_keys
 from mmcore.shards.splits import assign_splits
-from mmcore.shards.stage_takedown import removed_keys
+from mmcore.shards.stage_takedown import TakenOut, removed_keys, rewrite_shards, taken_out
 from mmcore.shards.writer import ShardStream, sample_key, views
 
 _ROWS_AT_ONCE = 128
@@ -81,15 +82,19 @@ def run(lake: Lake, day: str, config: Config, seed: int = 0) -> Dataset:
 
     `seed` is taken, as every stage takes it, and has no effect: which images are for testing must
     outlive a change of the seed, and samples lie in the order of their bytes. What was taken down
-    is left out, and the other samples lie in the shards they would have been in with it.
+    is left out, and the other samples lie in the shards they would have been in with it. What is
+    listed while this runs is taken out before it returns.
     """
     from mmcore.cluster import map_parts
 
     names = ("pairs", "normalized", "tokenized", "crawled")
     inputs = _Inputs(day, *(lake.dataset(name, day) for name in names))
     keys = read_keys(inputs.pairs, KEY)
-    removed = removed_keys(lake, keys["sha256"].combine_chunks())
-    settings = config.model_dump(mode="json") | {"removed": removed}
+    images = keys["sha256"].combine_chunks()
+    removed = removed_keys(lake, images)
+    before = lake.find("shards", day)
+    known = before.metadata.get("taken_down", {}) if before else {}
+    settings = _settings(config, images, removed, known)
     done = lake.reusable("shards", day, settings, inputs.parents)
     if done is not None:
         return done
@@ -98,7 +103,24 @@ def run(lake: Lake, day: str, config: Config, seed: int = 0) -> Dataset:
     write = partial(_write_task, inputs=inputs, writer=writer)
     results = map_parts(write, tasks, description="shards", unit="samples")
     parts = [part for result in results for part in result.parts]
-    return writer.commit(parts, inputs.parents, settings, _metadata(results, len(removed)))
+    gone = taken_out(lake, day)
+    settings = _settings(config, images, removed, gone)
+    metadata = _metadata(results, len(removed), gone)
+    shards = writer.commit(parts, inputs.parents, settings, metadata)
+    # a takedown lists first and rewrites then: either it has seen this commit, or its list is seen
+    late = rewrite_shards(lake, day) if removed_keys(lake, images) != removed else None
+    return late.dataset if late else shards
+
+
+def _settings(
+    config: Config, images: pa.Array, removed: list[str], gone: TakenOut
+) -> dict[str, Any]:
+    """The settings of the manifest. `removed`: the images of `pairs` that are left out, and those
+    that earlier shards of the day had and `pairs` has no more: a model of these shards has not
+    seen them."""
+    known = pa.array(gone, pa.string())
+    absent = known.filter(pc.invert(pc.is_in(known, images))).to_pylist()
+    return config.model_dump(mode="json") | {"removed": sorted({*removed, *absent})}
 
 
 def _plan(inputs: _Inputs, keys: pa.Table, config: Config, removed: list[str]) -> list[ShardTask]:
@@ -249,12 +271,14 @@ class _OpenShards:
         ]
 
 
-def _metadata(results: list[_Written], removed: int) -> dict[str, Any]:
-    """Per split: samples, shards, and how many samples carry each kind of label; the balance."""
+def _metadata(results: list[_Written], removed: int, gone: TakenOut) -> dict[str, Any]:
+    """Per split: samples, shards, and how many samples carry each kind of label; the balance; what
+    earlier shards of the day had."""
     counts = merged(result.counts for result in results)
     tars = Counter(p.extra["split"] for r in results for p in r.parts if p.rows)
     splits = {name: c | {"shards": tars[name]} for name, c in split_counts(counts).items()}
     funnel = {"pairs": sum(r.rows for r in results) + removed}
     funnel |= {"taken_down": removed} if removed else {}
     funnel |= {split: row["samples"] for split, row in splits.items()}
-    return {"funnel": funnel, "splits": splits, "balance": balance(counts)}
+    found = {"funnel": funnel, "splits": splits, "balance": balance(counts)}
+    return found | ({"taken_down": gone} if gone else {})

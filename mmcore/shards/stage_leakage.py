@@ -6,7 +6,7 @@ clean and dedup what the images look like.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -78,7 +78,8 @@ def _samples(lake: Lake, day: str, shards: Dataset) -> pa.Table:
     """SAMPLES of a day: keys and splits from the tars, the rest from clean and dedup."""
     keys: list[str] = []
     split: list[str] = []
-    for _, index in _indexes(shards):
+    for number in _tars(shards):
+        index = _index(shards, number)
         keys += [entry.key for entry in index.samples]
         split += [index.tar.partition("-")[0]] * len(index.samples)
     table = KeyTable(pa.array(keys, pa.string()))
@@ -99,12 +100,15 @@ def _with_short_keys(part: pa.Table) -> pa.Table:
     return part.append_column("key", pc.utf8_slice_codeunits(part["sha256"], 0, KEY_DIGITS))
 
 
-def _indexes(shards: Dataset) -> Iterator[tuple[int, ShardIndex]]:
-    for number, part in enumerate(shards.parts):
-        name = parse_name(part.file)
-        if name is not None:
-            label = f"{shards.label}/{name.index}"
-            yield number, load_index(shards.read_file(name.index), label)
+def _tars(shards: Dataset) -> list[int]:
+    """The parts that are tars."""
+    return [i for i, part in enumerate(shards.parts) if parse_name(part.file) is not None]
+
+
+def _index(shards: Dataset, tar: int) -> ShardIndex:
+    name = parse_name(shards.parts[tar].file)
+    assert name is not None  # it is a tar
+    return load_index(shards.read_file(name.index), f"{shards.label}/{name.index}")
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,10 @@ def _by_meaning(samples: pa.Table, shards: Dataset, eyes: Eyes | None) -> tuple[
 
     keys = pc.utf8_slice_codeunits(samples["sha256"], 0, KEY_DIGITS)
     last = sorted(keys.to_pylist())[:_COMPARED_BY_MEANING][-1]
-    tars = [number for number, _ in _indexes(shards)]
     task = partial(_embed, shards, last, eyes.encode)
-    done = [e for e in map_parts(task, tars, description="leakage", unit="images") if e.rows]
+    done = [
+        e for e in map_parts(task, _tars(shards), description="leakage", unit="images") if e.rows
+    ]
     order = pc.index_in(pa.array([k for e in done for k in e.keys]), keys.combine_chunks())
     vectors = np.concatenate([e.vectors for e in done])
     return same_meanings(samples.take(order), vectors, eyes.cosine), len(vectors)
@@ -131,8 +136,7 @@ def _by_meaning(samples: pa.Table, shards: Dataset, eyes: Eyes | None) -> tuple[
 
 def _embed(shards: Dataset, last: str, encode: Encode, number: int) -> _Embedded:
     """Ray task: embeddings of the samples of one tar whose keys are not beyond `last`."""
-    (index,) = [index for at, index in _indexes(shards) if at == number]
-    entries = [entry for entry in index.samples if entry.key <= last]
+    entries = [entry for entry in _index(shards, number).samples if entry.key <= last]
     with shards.open_part(number) as file:
         images = [_image(file, entry.offset, entry.size) for entry in entries]
     vectors = encode(images) if images else np.empty((0, 0), np.float32)

@@ -2,7 +2,7 @@
 
 The snapshot that comes of it has the very bytes that `run` would write from the same pairs without
 these samples; its other files are the old ones, linked or copied on the server. The old attempt is
-deleted: a takedown that keeps the bytes is none.
+deleted, and so are all before it: a takedown that keeps the bytes is none.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from mmcore.shards.tarformat import END, scan
 from mmcore.shards.writer import sample_key
 
 TAKEDOWN = "takedown"
+TakenOut = dict[str, dict[str, str]]
+"""sha256 to the `split` it was in and the digest of the shards it `was_in`."""
 _COPY_BYTES = 8 << 20
 
 
@@ -50,12 +52,30 @@ def removed_keys(lake: Lake, keys: pa.Array) -> list[str]:
     return sorted(keys.filter(pa.array(KeyTable(listed).find(keys) >= 0)).to_pylist())
 
 
+def taken_out(lake: Lake, day: str) -> TakenOut:
+    """What `shards@day` had in the past, and what of the takedown list it has now: what the next
+    snapshot must remember, since only it tells which models have seen these images."""
+    shards = lake.find("shards", day)
+    if shards is None:
+        return {}
+    known: TakenOut = shards.metadata.get("taken_down", {})
+    listed = _listed_by_key(lake)
+    if not listed:
+        return known
+    return known | {
+        listed[entry.key]: {"split": name.split, "was_in": shards.digest}
+        for name, _, index in _indexes(shards)
+        for entry in index.samples
+        if entry.key in listed
+    }
+
+
 def rewrite_shards(lake: Lake, day: str) -> Rewritten | None:
     """Take out of `shards@day` what is on the takedown list; None where it holds none of it."""
     shards = lake.find("shards", day)
     if shards is None:
         return None
-    listed = {sample_key(sha256): sha256 for sha256 in _listed(lake).to_pylist()}
+    listed = _listed_by_key(lake)
     writer = lake.writer("shards", day, format="tar")
     parts: list[Part] = []
     lost: list[dict[str, Any]] = []
@@ -78,11 +98,26 @@ def rewrite_shards(lake: Lake, day: str) -> Rewritten | None:
     return Rewritten(dataset, removed, files, shards.digest)
 
 
+def delete_superseded(lake: Lake, day: str) -> None:
+    """Delete the files of every earlier version of `shards@day`: they may hold what was taken out
+    since, or a killed takedown has left them. Their manifests stay, and so does the attempt of a
+    writer at work, which no manifest names yet."""
+    folders = {manifest.folder for manifest in lake.manifests("shards", day)}
+    # read after the manifests: a commit in between must not lose its files
+    current = lake.dataset("shards", day).manifest.folder
+    for folder in sorted(folders - {current}):
+        lake.storage.delete(folder)
+
+
 def _listed(lake: Lake) -> pa.Array:
     found = lake.find(TAKEDOWN)
     if found is None:
         return pa.array([], pa.string())
     return pc.unique(found.read(["sha256"])["sha256"].drop_null().combine_chunks())
+
+
+def _listed_by_key(lake: Lake) -> dict[str, str]:
+    return {sample_key(sha256): sha256 for sha256 in _listed(lake).to_pylist()}
 
 
 def _indexes(shards: Dataset) -> Iterable[tuple[ShardName, int, ShardIndex]]:

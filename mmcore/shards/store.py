@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from mmcore.errors import MmcoreError
 from mmcore.lake import Dataset
 from mmcore.shards.cache import ShardCache
 from mmcore.shards.index import load_index, parse_name
@@ -44,6 +45,11 @@ class _Shard:
     def where(self) -> str:
         """How messages name the shard."""
         return f"{self.dataset.label}/{self.dataset.parts[self.part].file}"
+
+    def gone(self) -> bool:
+        """Whether the lake no longer has the shard."""
+        file = self.dataset.parts[self.part].file
+        return not self.dataset.storage.exists(f"{self.dataset.manifest.folder}/{file}")
 
     def open_remote(self) -> pa.NativeFile:
         """The shard in the lake."""
@@ -96,11 +102,18 @@ class SampleStore:
         return [key.decode() for shard in self.shards for key in shard.keys.tolist()]
 
     def raw(self, number: int) -> RawSample:
-        """Sample `number` (0 <= number < len) as stored; `ShardError` where it cannot be read."""
+        """Sample `number` (0 <= number < len) as stored; `ShardError` where it cannot be read,
+        `MmcoreError` where its shard was deleted: the other shards then go as well, so nobody may
+        skip it."""
         at, row = self._locate(number)
         shard = self.shards[at]
         key, size = shard.keys[row].decode(), int(shard.sizes[row])
-        data = self._file(at, shard).read_at(size, int(shard.offsets[row]))
+        try:
+            data = self._file(at, shard).read_at(size, int(shard.offsets[row]))
+        except OSError as error:
+            if shard.gone():
+                raise _deleted(shard.where) from error
+            raise
         if len(data) < size:
             fail(Problem(shard.where, "truncated", f"the shard ends inside sample {key}"))
         if (
@@ -201,7 +214,11 @@ def _shards(dataset: Dataset, split: str, verify: bool) -> Iterator[_Shard]:
     files = [(parse_name(part.file), i) for i, part in enumerate(dataset.parts)]
     wanted = [(name, i) for name, i in files if name is not None and name.split == split]
     for name, i in sorted(wanted, key=lambda item: item[0].number):
-        entries = load_index(dataset.read_file(name.index), f"{dataset.label}/{name.index}").samples
+        where = f"{dataset.label}/{name.index}"
+        try:
+            entries = load_index(dataset.read_file(name.index), where).samples
+        except FileNotFoundError as error:
+            raise _deleted(where) from error
         yield _Shard(
             dataset,
             i,
@@ -211,6 +228,13 @@ def _shards(dataset: Dataset, split: str, verify: bool) -> Iterator[_Shard]:
             np.array([entry.size for entry in entries], np.int64),
             _digests([entry.sha256 for entry in entries]) if verify else None,
         )
+
+
+def _deleted(where: str) -> MmcoreError:
+    return MmcoreError(
+        f"{where} of this version is gone: the shards were rewritten (a takedown) or swept; start "
+        "again, with the current ones."
+    )
 
 
 def _digests(hexadecimal: list[str]) -> NDArray[np.uint8]:

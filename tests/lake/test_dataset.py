@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -242,3 +243,21 @@ def test_token_ids_are_stored_with_high_and_low_bytes_apart() -> None:
     group = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0)
     assert "BYTE_STREAM_SPLIT" in group.column(0).encodings
     assert "RLE_DICTIONARY" in group.column(1).encodings
+
+
+def test_objects_are_copied_where_the_file_system_has_no_hard_links(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    lake.storage.write("a/one", b"first")
+    lake.storage.write("a/two", b"second")
+    lake.storage.copy("a/one", "b/one")
+    lake.storage.copy("a/two", "b/one")  # what is there stays
+    assert lake.storage.read("b/one") == b"first"
+    assert [p.name for p in Path(lake.root, "b").iterdir()] == ["one"]
+    with pytest.raises(FileNotFoundError):
+        lake.storage.copy("a/none", "b/none")
+    assert not list(Path(lake.root, "b").glob("*none*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from mmcore.dedup.bands import near_pairs
 from mmcore.dedup.verify import same_picture
-from mmcore.lake import Lake
+from mmcore.lake import Dataset, Lake
 from mmcore.shards.index import ShardName
 from mmcore.shards.leakage import Likeness
 from mmcore.shards.stage_leakage import Eyes, Leakage, find_leaks
@@ -120,6 +121,24 @@ def test_images_that_mean_the_same_to_the_champion_are_reported(lake: Lake) -> N
     assert found.embedded == 9
     assert {frozenset((x.first, x.second)) for x in found.meaning} == {frozenset(both(0, 1))}
     assert found.leaks == []
+
+
+def test_each_index_is_read_as_often_however_many_tars_there_are(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_day(lake, SPLITS)
+    read: Counter[str] = Counter()
+    original = Dataset.read_file
+
+    def counted(dataset: Dataset, name: str) -> bytes:
+        read[name] += 1
+        return original(dataset, name)
+
+    monkeypatch.setattr(Dataset, "read_file", counted)
+    monkeypatch.setattr("mmcore.cluster.map_parts", lambda fn, items, **_: [fn(i) for i in items])
+    assert find_leaks(lake, DAY, LIKENESS, Eyes(embed, 0.99)).embedded == 9
+    # once for the keys, once by the task that embeds the images of its tar
+    assert read == {f"{split}-000000.index.json": 2 for split in ("train", "val", "test")}
 
 
 def embed(images: list[bytes]) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.shards.resume import Plan, run, write_split
+from mmcore.errors import MmcoreError
 from mmcore.lake import Dataset, Lake
 from mmcore.shards.index import ShardName
 from mmcore.shards.order import SampleOrder, Visits
@@ -34,6 +35,10 @@ SAMPLES = [
 
 @pytest.fixture
 def shards(lake: Lake) -> Dataset:
+    return write_shards(lake)
+
+
+def write_shards(lake: Lake) -> Dataset:
     writer, parts = lake.writer("shards", DAY, format="tar"), []
     for number, at in enumerate(range(0, 20, 7)):
         name, samples = ShardName("train", number), SAMPLES[at : at + 7]
@@ -60,6 +65,30 @@ def test_samples_come_back_by_number(shards: Dataset) -> None:
     for wrong in (-1, 20):
         with pytest.raises(IndexError):
             store[wrong]
+
+
+def test_shards_that_a_takedown_deleted_stop_the_reader_and_are_not_skipped(
+    shards: Dataset,
+) -> None:
+    store = SampleStore.open([shards], "train")
+    assert store[0] == SAMPLES[0]
+    shards.storage.delete(shards.manifest.folder)
+    skipped = Skipped(lambda problem: None)
+    with pytest.raises(MmcoreError, match=r"train-000001\.tar.*takedown.*start again"):
+        read_raw(store, range(20), skipped)
+    assert not skipped.found
+    with pytest.raises(MmcoreError, match=r"train-000000\.index\.json.*takedown"):
+        SampleStore.open([shards], "train")
+
+
+def test_a_shard_on_s3_that_was_deleted_while_it_was_open_says_so(s3_lake: Lake) -> None:
+    shards = write_shards(s3_lake)
+    store = SampleStore.open([shards], "train")
+    assert store[0] == SAMPLES[0]
+    shards.storage.delete(shards.manifest.folder)
+    for number in (1, 10):  # of the open shard, of another
+        with pytest.raises(MmcoreError, match="takedown"):
+            store.raw(number)
 
 
 def test_a_store_travels_to_another_process(shards: Dataset) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -102,6 +103,56 @@ def test_nothing_listed_or_nothing_written_is_no_work(lake: Lake, shards: Datase
     listed(lake, [999])
     assert rewrite_shards(lake, DAY) is None
     assert lake.dataset("shards", DAY).manifest == shards.manifest
+
+
+def test_a_takedown_while_the_stage_runs_is_not_undone(
+    lake: Lake, shards: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone: list[str] = []
+
+    def in_between(write: Any, tasks: list[Any], **_: Any) -> list[Any]:
+        done = [write(task) for task in tasks]
+        gone.extend(listed(lake, [3]))  # its tars are written, not committed
+        assert rewrite_shards(lake, DAY) is not None
+        return done
+
+    monkeypatch.setattr("mmcore.cluster.map_parts", in_between)
+    after = run(lake, DAY, Config(samples_per_shard=20))
+    assert after.manifest == lake.dataset("shards", DAY).manifest
+    assert after.rows == WORLD.images - 1 and gone[0][:20] not in keys(after)
+    assert set(after.metadata["taken_down"]) == set(gone)
+    tars = list(Path(lake.root).rglob("*.tar"))
+    assert tars and not any(gone[0].encode() in tar.read_bytes() for tar in tars)
+
+
+def test_shards_that_are_made_again_remember_what_was_taken_out(
+    lake: Lake, shards: Dataset
+) -> None:
+    splits = {k: split for split in SPLITS for k in SampleStore.open([shards], split).keys}
+    first = listed(lake, [3])
+    done = rewrite_shards(lake, DAY)
+    assert done is not None
+    second = listed(lake, [3, 4])[1:]  # and the command was killed before it rewrote anything
+    after = run(lake, DAY, Config(samples_per_shard=20))
+    remembered = after.metadata["taken_down"]
+    assert set(remembered) == {*first, *second}
+    assert remembered[first[0]]["was_in"] == shards.digest
+    assert remembered[second[0]]["was_in"] == done.dataset.digest
+    for sha256, was in remembered.items():
+        assert was["split"] == splits[sha256[:20]]
+
+
+def test_what_the_labels_have_no_more_is_remembered_and_makes_no_work(
+    lake: Lake, shards: Dataset
+) -> None:
+    gone = WORLD.sha256(59)
+    listed(lake, [59])
+    write_world(lake, World(images=59))  # dedup has left it out
+    after = run(lake, DAY, CONFIG)
+    assert after.manifest.config["removed"] == [gone]
+    assert set(after.metadata["taken_down"]) == {gone}
+    assert "taken_down" not in after.metadata["funnel"]
+    assert run(lake, DAY, CONFIG).manifest == after.manifest
 
 
 def test_takedown_works_on_s3(s3_lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
