@@ -114,8 +114,7 @@ class ShardCache:
 
     def _make_room(self) -> bool:
         """Remove copies until all that are here, unfinished ones included, fit; whether they do."""
-        with open(self.folder / ".lock", "wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _alone(self.folder):
             found = list(_entries(self.folder))
             total = sum(stat.st_size for _, stat in found)
             for path, stat in sorted(found, key=lambda entry: entry[1].st_mtime_ns):
@@ -136,14 +135,22 @@ def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 @contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the lock of the whole cache, for moments only."""
+    with open(folder / ".lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def _exclusive(path: Path) -> Iterator[BinaryIO | None]:
     """The file, created and locked, or None where another process has it; gone afterwards."""
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
-        except OSError:  # locked, or renamed just now
-            mine = False
+    with contextlib.ExitStack() as opened:
+        # a file that is created and not locked yet looks abandoned: nobody may make room meanwhile
+        with _alone(path.parent):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            file = opened.enter_context(os.fdopen(handle, "r+b"))
+            mine = _lock(file) and _is_at(file, path)
         if not mine:
             yield None
             return
@@ -151,14 +158,29 @@ def _exclusive(path: Path) -> Iterator[BinaryIO | None]:
         try:
             yield file
         finally:
-            path.unlink(missing_ok=True)  # after a rename it is not there any more
+            if _is_at(file, path):  # not after a rename: then it may be of another writer
+                path.unlink()
+
+
+def _lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _abandoned(path: Path) -> bool:
     """Whether nobody is writing an unfinished copy any more."""
     try:
         with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+            return _lock(file)
+    except FileNotFoundError:
         return False
-    return True
