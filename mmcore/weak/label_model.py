@@ -31,6 +31,8 @@ _CHUNK = 1 << 15
 _MOST_PATTERNS = 1 << 16
 _CODES = 1 << 22
 _TABLE = 1 << 16
+_ENOUGH_GOLD = 30
+_UNKNOWN = 0.1
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,7 @@ def fit(
     telling = (
         count if free else count * ((flat.sum(1) > _flat(votes).max(1)) | (patterns.gold >= 0))
     )
+    telling = telling * _unknown_weight(patterns)
     rounds, moving = 0, True
     while moving and rounds < _ROUNDS:
         rounds += 1
@@ -190,6 +193,17 @@ def fit(
         moving = bool(moved @ count >= _CHANGE * count.sum())
     balance = before if possible is None else np.full(classes, 1.0 / classes)
     return LabelModel(confusion, balance, dependencies, rounds)
+
+
+def _unknown_weight(patterns: Patterns) -> NDArray[np.float64]:
+    """How much each pattern counts for the accuracies: where enough is known, what is not known
+    counts no more than that together (EM-lambda; Nigam et al. 2000), so that many functions that
+    err alike do not outvote what people said. float64 [P]."""
+    known = patterns.gold >= 0
+    told, rest = patterns.count[known].sum(), patterns.count[~known].sum()
+    if told < _ENOUGH_GOLD:
+        return np.ones(len(known))
+    return np.where(known, 1.0, min(1.0, _UNKNOWN * told / max(rest, 1.0)))
 
 
 @dataclass(frozen=True)

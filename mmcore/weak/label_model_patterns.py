@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mmcore.weak.label_model import Patterns
-from mmcore.weak.label_model_topics import TOPIC, presence, topic_votes
+from mmcore.weak.label_model_topics import TOPIC, presence, topic_groups, topic_votes
 from mmcore.weak.votes import UNCLEAR
 
 COUNTS = pa.schema(
@@ -114,6 +114,26 @@ def gold_feelings(annotated: pa.Table) -> pa.Table:
     return pa.table([annotated["image"], task, task, annotated["label"]], schema=GOLD)
 
 
+def gold_topics(votes: pa.Table, annotated: pa.Table) -> pa.Table:
+    """`GOLD` from annotated tags (`image`, `tag`): the group of texts that names them is right.
+
+    Nothing where no text names one, or texts of several groups do: people leave things out, and
+    name them otherwise.
+    """
+    groups = topic_groups(votes)
+    keys = ["image", "thing"]
+    known = annotated.select(["image", "tag"]).rename_columns(keys)
+    known = known.group_by(keys, use_threads=False).aggregate([])
+    named = groups.join(known, keys, join_type="left semi")
+    named = named.group_by(["image", "group"], use_threads=False).aggregate([])
+    per = named.group_by("image", use_threads=False).aggregate(
+        [("group", "min"), ("group", "count")]
+    )
+    per = per.filter(pc.equal(per["group_count"], 1)).sort_by("image")
+    task = pa.array([TOPIC] * per.num_rows, pa.string())
+    return pa.table([per["image"], task, task, per["group_min"].cast(pa.string())], schema=GOLD)
+
+
 def _items(space: Space, votes: pa.Table, gold: pa.Table) -> Items:
     keys = ["image", "slot"]
     order = [(n, "ascending") for n in (*keys, "value")]
@@ -148,7 +168,7 @@ def _items(space: Space, votes: pa.Table, gold: pa.Table) -> Items:
             "pattern": pc.binary_join(lists["token_list"], "\n"),
         }
     )
-    items = items.append_column("gold", pa.array(_gold_of(space, items, gold)))
+    items = items.append_column("gold", pa.array(_gold_of(space, items, voted, gold)))
     where = {"item": pa.array(_find(items, voted, keys))}
     renamed = {"value": "value", "code": "code", "source_first": "source", "lang_first": "lang"}
     return Items(space, items, pa.table(where | {new: voted[n] for n, new in renamed.items()}))
@@ -174,13 +194,18 @@ def _codes(space: Space, voted: pa.Table) -> NDArray[np.int64]:
     return np.where(unclear, _OPEN_VALUES, np.minimum(rank, _OPEN_VALUES - 1))
 
 
-def _gold_of(space: Space, items: pa.Table, gold: pa.Table) -> NDArray[np.int64]:
-    """The class of each item by gold, else -1: int64 [items]."""
+def _gold_of(space: Space, items: pa.Table, voted: pa.Table, gold: pa.Table) -> NDArray[np.int64]:
+    """The class of each item by gold, else -1: int64 [items]. Of an open space it is the number of
+    the value in its item, and "none" of a value that nobody voted for."""
     out = np.full(items.num_rows, -1)
-    if gold.num_rows == 0 or not space.values:
+    if gold.num_rows == 0:
         return out
     at = _find(gold, items, ["image", "slot"])
-    code = pc.fill_null(pc.index_in(gold["value"], pa.array(space.values)), -1).to_numpy()
+    if space.values:
+        code = pc.fill_null(pc.index_in(gold["value"], pa.array(space.values)), -1).to_numpy()
+    else:
+        place = _find(voted, gold, ["image", "slot", "value"])
+        code = np.append(voted["code"].to_numpy(), space.classes - 1)[place]
     out[at >= 0] = code[at[at >= 0]]
     return out
 

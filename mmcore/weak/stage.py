@@ -26,7 +26,12 @@ from mmcore.weak.functions import WITHOUT_CHAMPION, Name, vote_all
 from mmcore.weak.label_model_captions import caption_beliefs
 from mmcore.weak.label_model_fit import SpaceModel, fit_all, model_table
 from mmcore.weak.label_model_fit import label as label_votes
-from mmcore.weak.label_model_patterns import count_patterns, gold_feelings, merge_counts
+from mmcore.weak.label_model_patterns import (
+    count_patterns,
+    gold_feelings,
+    gold_topics,
+    merge_counts,
+)
 from mmcore.weak.negatives import Mentions
 from mmcore.weak.pairs import (
     Given,
@@ -198,7 +203,8 @@ def _poll(task: Task, config: Config, labelers: _Labelers, vocabulary: Vocabular
     rows, evidence, votes = _votes(task, labelers, vocabulary)
     given = Given.flatten(parse_annotations(rows["annotation"].to_pylist()))
     ballot = _ballot(votes, evidence, vocabulary, config)
-    return count_patterns(ballot, gold_feelings(given.sentiment))
+    known = [gold_feelings(given.sentiment), gold_topics(ballot, given.tags)]
+    return count_patterns(ballot, pa.concat_tables(known))
 
 
 def _votes(

@@ -11,7 +11,7 @@ from mmcore.weak.evidence import Evidence
 from mmcore.weak.functions import WITHOUT_CHAMPION, vote_all
 from mmcore.weak.label_model_captions import caption_beliefs
 from mmcore.weak.label_model_fit import fit_all, label
-from mmcore.weak.label_model_patterns import GOLD, count_patterns
+from mmcore.weak.label_model_patterns import GOLD, count_patterns, gold_topics
 from mmcore.weak.pairs import Given, choose_captions
 from tests.weak.helpers import evidence, vocabulary_of
 
@@ -79,3 +79,34 @@ def test_a_thing_is_believed_by_its_own_text_not_by_another_of_the_same_role() -
         if row["image"] == 0 and row["task"] == "tag"
     }
     assert sure["dog"] > 0.9 and sure["circle"] < 0.1
+
+
+def test_annotated_tags_overrule_what_the_many_agree_on() -> None:
+    random = np.random.default_rng(5)
+    true = random.integers(0, len(THINGS), 300)
+    wrong = (true + 1 + random.integers(0, len(THINGS) - 1, 300)) % len(THINGS)
+    told = np.where(random.random(300) < 0.7, wrong, true)
+    pages = evidence(
+        *(
+            [
+                ("caption", f"a {THINGS[t]} in a field"),
+                ("alt", f"the {THINGS[w]} on a hill"),
+                ("title", f"one {THINGS[w]}"),
+            ]
+            for t, w in zip(true.tolist(), told.tolist(), strict=True)
+        )
+    )
+    votes = vote_all(pages, vocabulary_of(pages), WITHOUT_CHAMPION)
+    some = range(0, 300, 3)
+    tags = pa.table({"image": pa.array(some), "tag": [THINGS[true[i]] for i in some]})
+    unknown = np.setdiff1d(np.arange(300), np.array(some))
+    shares = []
+    for gold in (GOLD.empty_table(), gold_topics(votes, tags)):
+        models = fit_all(count_patterns(votes, gold))
+        found = label(votes, models, 0.5)
+        said = {(r["image"], r["slot"]) for r in found.to_pylist() if r["task"] == "tag"}
+        shares.append(np.mean([(i, THINGS[true[i]]) in said for i in unknown.tolist()]))
+    table = {row["function"]: row for row in models["topic"].table}
+    assert shares[0] < 0.6 and shares[1] > 0.95
+    assert table["caption"]["gold"] == 100 and table["caption"]["gold_accuracy"] == 1
+    assert table["alt"]["gold_accuracy"] < 0.5
