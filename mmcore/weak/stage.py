@@ -203,8 +203,10 @@ def _poll(task: Task, config: Config, labelers: _Labelers, vocabulary: Vocabular
     rows, evidence, votes = _votes(task, labelers, vocabulary)
     given = Given.flatten(parse_annotations(rows["annotation"].to_pylist()))
     ballot = _ballot(votes, evidence, vocabulary, config)
-    known = [gold_feelings(given.sentiment), gold_topics(ballot, given.tags)]
-    return count_patterns(ballot, pa.concat_tables(known))
+    gold = pa.concat_tables([gold_feelings(given.sentiment), gold_topics(ballot, given.tags)])
+    # what is kept apart for an examination must not shape what is learned from
+    apart = pc.fill_null(pc.is_in(rows["split"], pa.array(["val", "test"])), False)
+    return count_patterns(ballot, gold.filter(pc.invert(apart.take(gold["image"]))))
 
 
 def _votes(
