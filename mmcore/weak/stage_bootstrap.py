@@ -33,6 +33,7 @@ from mmcore.weak.generated import (
 )
 from mmcore.weak.matching import Calibration
 from mmcore.weak.retracted import Retracted, made_by
+from mmcore.weak.stage_inputs import parts_with
 from mmcore.weak.stage_retract import retracted
 
 NAME = "generated"
@@ -197,14 +198,10 @@ def _generated(
 def _where(labels: Dataset, normalized: Dataset) -> dict[int, list[int]]:
     """For each part of the labels the parts of `normalized` that hold its images."""
     keys = [part["sha256"].combine_chunks() for part in labels.iter_parts(["sha256"])]
-    owner = np.repeat(np.arange(len(keys)), [len(k) for k in keys])
     every = pa.concat_arrays([pa.array([], pa.string()), *keys])
-    found: dict[int, list[int]] = {}
-    for number, part in enumerate(normalized.iter_parts(["sha256"])):
-        here = pc.index_in(part["sha256"].combine_chunks(), every).drop_null().to_numpy()
-        for index in np.unique(owner[here]).tolist():
-            found.setdefault(index, []).append(number)
-    return found
+    owner = np.repeat(np.arange(len(keys)), [len(k) for k in keys])
+    images = pa.table({"sha256": every, "part": pa.array(owner, pa.int64())})
+    return parts_with(normalized, images)
 
 
 def _look(

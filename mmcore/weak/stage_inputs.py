@@ -84,8 +84,8 @@ def tasks_of(day: Day) -> list[Task]:
     members = pa.table(
         {"sha256": members["sha256"], "part": kept["part"].take(at), "image": kept["row"].take(at)}
     ).combine_chunks()
-    texts = _parts_with(day.texts, members)
-    images = _parts_with(day.normalized, kept) if day.normalized else {}
+    texts = parts_with(day.texts, members)
+    images = parts_with(day.normalized, kept) if day.normalized else {}
     return [
         Task(
             day,
@@ -141,7 +141,7 @@ def _fill(table: pa.Table, value: int) -> pa.Array:
     return pa.array(np.full(table.num_rows, value, np.int64))
 
 
-def _parts_with(dataset: Dataset, images: pa.Table) -> dict[int, list[int]]:
+def parts_with(dataset: Dataset, images: pa.Table) -> dict[int, list[int]]:
     """For each part of the images (`sha256`, `part`), the parts of a dataset that speak of them."""
     found: dict[int, list[int]] = {}
     for number, table in enumerate(dataset.iter_parts(["sha256"])):

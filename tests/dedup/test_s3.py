@@ -5,32 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from mmcore.cluster import ClusterSettings, connect
-from mmcore.lake import Lake, storage
+from mmcore.lake import Lake
 from tests.dedup.signatures import Shown, by_image, night
 
 DAYS = ("2026-11-23", "2026-11-24")
-
-
-@pytest.fixture
-def s3_lake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lake]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setattr(storage, "_CLIENT", None)
-    boto3.client("s3").create_bucket(Bucket="lake")
-    yield Lake("s3://lake/team")
-    server.stop()
 
 
 def _nights(lake: Lake) -> list[str]:

@@ -6,13 +6,9 @@ import hashlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pyarrow as pa
-import pytest
-from moto.server import ThreadedMotoServer
 
 from mmcore.lake import Lake
 from mmcore.shards.cache import ShardCache
@@ -116,26 +112,10 @@ def test_processes_that_share_a_cache_see_whole_shards_within_the_budget(tmp_pat
     assert not list(tmp_path.glob("*.partial"))
 
 
-@pytest.fixture
-def remote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Lake]:
-    """A lake on a real S3 server on loopback."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setattr("mmcore.lake.storage._CLIENT", None)
-    boto3.client("s3").create_bucket(Bucket="lake")
-    yield Lake(f"s3://lake/{tmp_path.name}")  # the server forgets nothing between tests
-    server.stop()
-
-
 def test_remote_shards_are_read_by_range_until_their_copy_is_here(
-    remote: Lake, tmp_path: Path
+    s3_lake: Lake, tmp_path: Path
 ) -> None:
-    shards = world.write_shards(remote, "2026-11-23", train=8, val=0)
+    shards = world.write_shards(s3_lake, "2026-11-23", train=8, val=0)
     plain = SampleStore.open([shards], "train")
     cache = ShardCache(tmp_path, 1 << 20)
     store = SampleStore.open([shards], "train", verify=True, cache=cache)
@@ -143,14 +123,14 @@ def test_remote_shards_are_read_by_range_until_their_copy_is_here(
     cache.drain()
     part = next(p for p in shards.parts if p.file == "train-000000.tar")
     assert cache.find(part.sha256) is not None
-    for key in remote.storage.keys("datasets"):
+    for key in s3_lake.storage.keys("datasets"):
         if key.endswith(".tar"):
-            remote.storage.delete(key)  # from now on there is the copy only
+            s3_lake.storage.delete(key)  # from now on there is the copy only
     assert [store[i].key for i in range(8)] == store.keys
 
 
-def test_a_shard_larger_than_the_budget_stays_remote(remote: Lake, tmp_path: Path) -> None:
-    shards = world.write_shards(remote, "2026-11-23", train=8, val=0)
+def test_a_shard_larger_than_the_budget_stays_remote(s3_lake: Lake, tmp_path: Path) -> None:
+    shards = world.write_shards(s3_lake, "2026-11-23", train=8, val=0)
     store = SampleStore.open([shards], "train", cache=ShardCache(tmp_path / "c", 100))
     assert [store[i].key for i in range(8)] == store.keys
     assert not (tmp_path / "c").exists()
