@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -35,6 +39,7 @@ def connect(settings: ClusterSettings | None = None) -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         if address:
             ray.init(address=address, logging_level=logging.WARNING)
@@ -46,11 +51,24 @@ def connect(settings: ClusterSettings | None = None) -> Iterator[None]:
             "use an embedded one."
         ) from error
     try:
+        _take_sigterm_back(handler)
         _quiet_ray_data()
         with relay_progress():
             yield
     finally:
         ray.shutdown()
+
+
+def _take_sigterm_back(handler: Any) -> None:
+    """Let SIGTERM do what it did before Ray came, or end the process like Ctrl-C: an exception in
+    the main thread. Ray's own handler prints stacks and aborts three seconds later."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # only there may handlers be set, so Ray has set none either
+
+    def ended(number: int, frame: Any) -> None:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, handler if callable(handler) else ended)
 
 
 def _start_embedded(settings: ClusterSettings) -> None:
