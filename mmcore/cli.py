@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -75,7 +74,6 @@ def init(file: str, name: str, force: bool) -> None:
 @recipe_option
 @root_option
 @click.option("--day", default=None, help="UTC day, YYYY-MM-DD; default: today.")
-@click.option("--run-id", default=None, help="Names the training run; a retry passes the same.")
 @click.option("--from-scratch", is_flag=True, help="Do not warm-start from the champion.")
 @click.option("--retry-failed", is_flag=True, help="Crawl only what failed in the day's crawl.")
 @json_option
@@ -84,7 +82,6 @@ def run(
     recipe_file: str,
     root: str,
     day: str | None,
-    run_id: str | None,
     from_scratch: bool,
     retry_failed: bool,
     as_json: bool,
@@ -104,7 +101,6 @@ def run(
         recipe=load_recipe(recipe_file),
         lake=Lake(root),
         day=graph.check_day(day or graph.today()),
-        run_id=run_id or uuid.uuid4().hex[:8],
         retrain_from_scratch=from_scratch,
         retry_failed=retry_failed,
     )

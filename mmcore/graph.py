@@ -43,8 +43,6 @@ class Job:
     lake: Lake
     day: str
     """UTC day, `YYYY-MM-DD`."""
-    run_id: str
-    """Names training runs and registry entries; a retry passes the same one."""
     retrain_from_scratch: bool = False
     retry_failed: bool = False
     """Crawl only what failed in the day's last crawl."""
@@ -172,7 +170,7 @@ def train(job: Job) -> Dataset:
         job.recipe.train,
         seed=job.recipe.seed,
         init_from=None if job.retrain_from_scratch else _start(job),
-        run_name=f"{job.recipe.name}-{job.day}-{job.run_id}",
+        run_name=job.recipe.name,
     )
 
 

@@ -51,7 +51,7 @@ class Workplace(dg.ConfigurableResource):
     def job(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Job:
         """The job of this run: its partition is the day."""
         day = context.run.tags.get("dagster/partition") or self._newest_day()
-        return Job(self.recipe, self.lake, day, run_id=context.run.run_id[:8])
+        return Job(self.recipe, self.lake, day)
 
     def _newest_day(self) -> str:
         """For an unpartitioned asset materialized alone: the newest day there is data for."""

@@ -136,7 +136,7 @@ def test_a_data_stage_and_training_run_as_jobs(cluster: Cluster, recipe: Path, l
     assert "succeeded" in crawl.stdout + crawl.stderr
     assert lake.dataset("crawled", DAY).rows >= 60
 
-    job = graph.Job(load_recipe(recipe), lake, DAY, run_id="test")
+    job = graph.Job(load_recipe(recipe), lake, DAY)
     for stage in ("clean", "dedup", "tokenizer", "tokenize", "pairs", "shards"):
         graph.run_stage(stage, job)
 

@@ -33,7 +33,6 @@ import subprocess
 import sys
 import tarfile
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -244,7 +243,7 @@ def ours(recipe_file: Path, out: Path) -> None:
     from mmcore.recipe import load_recipe
 
     lake = Lake(str(out / "lake"))
-    job = graph.Job(load_recipe(recipe_file), lake, DAY, uuid.uuid4().hex[:8])
+    job = graph.Job(load_recipe(recipe_file), lake, DAY)
     with connect(job.recipe.cluster):
         for stage in ("crawl", "clean"):
             begin = time.monotonic()

@@ -51,6 +51,7 @@ def batch_of(model: FusionModel, count: int) -> Batch:
         cluster=rows,
         image_weight=ones,
         uniform=torch.rand(count, AUGMENT_COLUMNS),
+        number=rows,
     )
 
 

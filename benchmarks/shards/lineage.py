@@ -39,7 +39,7 @@ def make(root: Path, images: int) -> None:
     with connect(recipe.cluster):
         for day in DAYS:
             for stage in STAGES:
-                run_stage(stage, Job(recipe, Lake(str(root)), day, "lineage"))
+                run_stage(stage, Job(recipe, Lake(str(root)), day))
 
 
 def rows_of(lake: Lake, name: str) -> dict[str, Rows]:

@@ -29,7 +29,7 @@ class Batch:
     question_text [Q] (row of the question), question_image [Q] (row of the sample), answer [Q],
     question_weight [Q]; tags [B, V], tag_weight [B]; sentiment [B], sentiment_weight [B];
     cluster [B]; image_weight [B] (0: the picture cannot be read, or is here for some tasks only);
-    uniform float32 [B, AUGMENT_COLUMNS] in [0, 1).
+    uniform float32 [B, AUGMENT_COLUMNS] in [0, 1); number [B], the samples' numbers.
     """
 
     pixels: Tensor
@@ -49,6 +49,7 @@ class Batch:
     cluster: Tensor
     image_weight: Tensor
     uniform: Tensor
+    number: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
@@ -69,7 +70,8 @@ def uniforms(
 
 def make_batch(samples: Samples, seed: int, start: int, stop: int, questions: int) -> Batch:
     """The visits at positions start..stop-1 of the stream, each with up to ``questions``."""
-    found = samples.read(samples.order.slice(start, stop))
+    visits = samples.order.slice(start, stop)
+    found = samples.read(visits)
     table = found.labels
     positions = np.arange(start, stop)
     caption = _choose_one(table.caption_weights, uniforms(seed, positions, 1, 1)[:, 0])
@@ -102,6 +104,7 @@ def make_batch(samples: Samples, seed: int, start: int, stop: int, questions: in
         cluster=torch.from_numpy(table.clusters),
         image_weight=torch.from_numpy(found.image_weights),
         uniform=torch.from_numpy(uniform),
+        number=torch.tensor(visits.samples),
     )
 
 

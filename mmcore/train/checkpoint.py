@@ -1,20 +1,27 @@
-"""The state of a training run on disk: safetensors and JSON, complete or not there at all."""
+"""The state of a training run as bytes: safetensors and JSON.
+
+No random state is kept: what is random about a step is a function of the seed, the step, the rank
+and the part (loop), and what is random about a visit one of the seed and its place (batches). The
+place in the data is one integer, the cursor, whatever the number of ranks.
+"""
 
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from mmcore.errors import MmcoreError
+from mmcore.train.ledger import Ledger
 from mmcore.train.optimizer import Ema, Optimizers
 
-_TENSORS, _STATE = "state.safetensors", "state.json"
+_TENSORS, _STATE, _LEDGER = "state.safetensors", "state.json", "ledger"
 
 
 @dataclass
@@ -33,36 +40,66 @@ class RunState:
     validations: list[dict[str, Any]] = field(default_factory=list)
 
 
-def save_checkpoint(
-    folder: Path, model: nn.Module, ema: Ema, optimizers: Optimizers, state: RunState
-) -> None:
-    """Write a checkpoint; the JSON is renamed into place last and names nothing half-written."""
-    folder.mkdir(parents=True, exist_ok=True)
+@dataclass(frozen=True)
+class Snapshot:
+    """A run's state after ``step`` steps, copied to host memory: later steps do not change it."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    text: str
+
+    def files(self) -> dict[str, bytes]:
+        """The checkpoint's files: name -> content."""
+        return {
+            _TENSORS: safetensors.torch.save(self.tensors),
+            _STATE: self.text.encode("utf-8"),
+        }
+
+
+def take_snapshot(
+    model: nn.Module,
+    ema: Ema,
+    optimizers: Optimizers,
+    state: RunState,
+    ledger: Ledger | None = None,
+) -> Snapshot:
+    """Copy what a run needs to go on. All that the training loop waits for is this copy."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in ema.model.state_dict().items()}
     tensors |= _optimizer_tensors(model, optimizers)
-    partial = folder / f".{_TENSORS}.partial"
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial)
-    os.replace(partial, folder / _TENSORS)
+    if ledger is not None:
+        tensors[_LEDGER] = ledger.table()
     text = json.dumps({"state": asdict(state), "ema_updates": ema.updates})
-    partial = folder / f".{_STATE}.partial"
-    partial.write_text(text)
-    os.replace(partial, folder / _STATE)
+    return Snapshot(state.step, {k: _host_copy(v) for k, v in tensors.items()}, text)
 
 
-def load_checkpoint(folder: Path, model: nn.Module, ema: Ema, optimizers: Optimizers) -> RunState:
-    """Restore what ``save_checkpoint`` wrote; MmcoreError where it is of another model."""
+def restore(
+    files: Mapping[str, bytes],
+    model: nn.Module,
+    ema: Ema,
+    optimizers: Optimizers,
+    ledger: Ledger | None = None,
+) -> RunState:
+    """Put back what ``Snapshot.files`` gave; MmcoreError where it is of another model."""
     try:
-        record = json.loads((folder / _STATE).read_text())
-        tensors = load_file(folder / _TENSORS)
+        record = json.loads(files[_STATE])
+        tensors = safetensors.torch.load(files[_TENSORS])
         model.load_state_dict(_strip(tensors, "model."))
         ema.model.load_state_dict(_strip(tensors, "ema."))
         _restore_optimizer(model, optimizers, tensors)
         state = RunState(**record["state"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise MmcoreError(f"The checkpoint in {folder} cannot be resumed: {error}.") from error
-    ema.updates = int(record["ema_updates"])
+        ema.updates = int(record["ema_updates"])
+        if ledger is not None:
+            ledger.restore(tensors[_LEDGER])
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise MmcoreError(f"The checkpoint cannot be resumed: {error}.") from error
     return state
+
+
+def _host_copy(value: Tensor) -> Tensor:
+    """A copy in the plain memory layout that safetensors asks for."""
+    copied = torch.empty(value.shape, dtype=value.dtype)
+    return copied.copy_(value.detach())
 
 
 def _optimizer_tensors(model: nn.Module, optimizers: Optimizers) -> dict[str, Tensor]:

@@ -76,11 +76,12 @@ def contrastive_sum(
 def _left_out(
     weight: Tensor, cluster: Tensor, caption_text: Tensor, ranks: Ranks
 ) -> tuple[Tensor, Tensor]:
-    """Pairs that are no negatives, bool [B, world * B], and each row's own column [B]."""
+    """Pairs that are no negatives, bool [B, G] (G: rows of all ranks), and each row's own column
+    [B]."""
     weights, clusters = ranks.gather(weight), ranks.gather(cluster)
     batch = len(weight)
     rows = torch.arange(batch, device=weight.device)
-    own = rows + ranks.rank * batch
+    own = rows + sum(ranks.sizes(batch)[: ranks.rank])
     left_out = same_meaning(cluster, caption_text, clusters, ranks.gather(caption_text))
     left_out = left_out | (weights <= 0)[None]
     left_out[rows, own] = False
@@ -96,7 +97,7 @@ def _sigmoid(logits: Tensor, left_out: Tensor, own: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _soft_targets(soft: SoftTargets, left_out: Tensor, own: Tensor, ranks: Ranks) -> list[Tensor]:
-    """Both directions' target distributions, float32 [B, world * B]."""
+    """Both directions' target distributions, float32 [B, G]."""
     hard = F.one_hot(own, left_out.shape[1]).float()
     pairs = ((soft.image, soft.text), (soft.text, soft.image))
     logits = [soft.scale * a @ ranks.gather(b.contiguous()).T for a, b in pairs]

@@ -1,7 +1,8 @@
 """The training loop: plain torch, any number of ranks, no Ray.
 
-Each step: agree on the time (rank 0's clock), compute the losses of this rank's share of the global
-batch, sum the gradients, refuse the step if they are not finite, else clip, step and average.
+Each step: agree on the time (rank 0's clock) and on what to do besides, compute the losses of this
+rank's share of the global batch, sum the gradients, refuse the step if they are not finite, else
+clip, step and average.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from mmcore.train.balance import add_training_parameters, guess_losses, total_lo
 from mmcore.train.batches import Batch, make_batch
 from mmcore.train.checkpoint import RunState
 from mmcore.train.gradient_cache import CachedGradients
+from mmcore.train.ledger import Ledger
 from mmcore.train.losses import TASKS, Modes, TaskLosses
 from mmcore.train.optimizer import Ema, Optimizers
 from mmcore.train.precision import use_bfloat16
@@ -40,10 +42,28 @@ _BATCHES_AHEAD = 3
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls. ``log`` on rank 0 only; ``checkpoint`` on every rank, equally often."""
+    """What the loop calls.
+
+    On rank 0 only: ``log``; ``ready``, whether a checkpoint may be taken now. On every rank:
+    ``checkpoint``, equally often; ``leaving``, whether this process was told to end soon: if any
+    was, all ranks take a checkpoint before the next step and leave; ``alive`` before every step.
+    """
 
     log: Callable[[dict[str, Any]], None] = lambda record: None
     checkpoint: Callable[[Trainer], None] = lambda trainer: None
+    ready: Callable[[], bool] = lambda: True
+    leaving: Callable[[], bool] = lambda: False
+    alive: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class _Agreed:
+    """What all ranks know before a step: label weights float64 [len(TASKS)] of all ranks."""
+
+    progress: float
+    save: bool
+    leave: bool
+    counts: Tensor
 
 
 class Trainer:
@@ -61,8 +81,7 @@ class Trainer:
         answers: Tensor | None = None,
     ) -> None:
         """answers: int64 [C, A], tokens of each answer; loss_weights.generative_vqa needs them."""
-        self.ranks = ranks or Ranks()
-        _check_batch(settings, self.ranks, len(samples))
+        self.ranks = _ranks_of_batch(settings, ranks or Ranks(), len(samples))
         self.model, self.samples = model, samples
         self.settings, self.seed, self.clock = settings, seed, clock
         self.validation = validation
@@ -85,10 +104,15 @@ class Trainer:
         self._tally = torch.zeros(2, len(TASKS), dtype=torch.float64)  # loss sums, weights
         self._refused_in_a_row = 0
         self._stop = False
+        self.left = False
+        self.ledger = Ledger() if settings.ledger else None
         self.ranks.broadcast([*self._parameters, *self.ema.model.parameters()])
 
     def fit(self, hooks: Hooks | None = None) -> RunState:
-        """Train until the budget, the epochs or the patience end; returns the final state."""
+        """Train until the budget, the epochs or the patience end; returns the final state.
+
+        ``left`` tells whether a rank was told to end before that.
+        """
         hooks = hooks or Hooks()
         began = self.clock() - self.state.seconds
         settings, state = self.settings, self.state
@@ -97,12 +121,19 @@ class Trainer:
         self.model.train()
         coming = self._coming_batches()
         while True:
+            hooks.alive()
             batches = [batch.to(self.device) for batch in next(coming)]
-            progress, counts = self._agree(self.clock() - began, batches)
-            if progress >= 1 or self._stop:
+            seconds = self.clock() - began
+            due = seconds - saved >= settings.checkpoint_minutes * 60 and hooks.ready()
+            agreed = self._agree(seconds, due, hooks.leaving(), batches)
+            progress = agreed.progress
+            self.left = agreed.leave and progress < 1
+            if progress >= 1 or self._stop or self.left:
                 coming.close()
+                if self.left:
+                    hooks.checkpoint(self)
                 return state
-            self._step(batches, counts, progress)
+            self._step(batches, agreed.counts, progress)
             if state.seconds - logged >= settings.log_seconds:
                 rate = (state.cursor - logged_cursor) / (state.seconds - logged)
                 self._log(hooks, progress, rate)
@@ -110,7 +141,7 @@ class Trainer:
             if looked < math.floor(progress * (settings.validations + 1)):
                 looked = math.floor(progress * (settings.validations + 1))
                 self._validate(hooks)
-            if state.seconds - saved >= settings.checkpoint_minutes * 60:
+            if agreed.save:
                 saved = state.seconds
                 hooks.checkpoint(self)
 
@@ -137,15 +168,17 @@ class Trainer:
         ]
         return [make_batch(self.samples, self.seed, *share, settings.questions) for share in shares]
 
-    def _agree(self, seconds: float, batches: list[Batch]) -> tuple[float, Tensor]:
-        """One message a step: rank 0's clock and stop flag, everyone's label weights."""
+    def _agree(self, seconds: float, save: bool, leave: bool, batches: list[Batch]) -> _Agreed:
+        """One message a step: rank 0's clock, its stop flag and whether it wants a checkpoint;
+        whether any rank must leave; everyone's label weights."""
         counts = torch.stack([self.losses.counts(b).cpu() for b in batches]).sum(dim=0)
         lead = self.ranks.rank == 0
-        head = torch.tensor([seconds, float(self._stop)], dtype=torch.float64) * lead
-        shared = self.ranks.sum(torch.cat([head, counts]))
+        head = torch.tensor([seconds, self._stop, save], dtype=torch.float64) * lead
+        flag = torch.tensor([leave], dtype=torch.float64)
+        shared = self.ranks.sum(torch.cat([head, flag, counts]))
         self.state.seconds = float(shared[0])
-        self._stop = bool(shared[1] > 0)
-        return self.progress(self.state.seconds), shared[2:]
+        self._stop, save, leave = (bool(value > 0) for value in shared[1:4])
+        return _Agreed(self.progress(self.state.seconds), save, leave, shared[4:])
 
     def _step(self, batches: list[Batch], counts: Tensor, progress: float) -> None:
         settings, state = self.settings, self.state
@@ -172,6 +205,8 @@ class Trainer:
         self._refused_in_a_row = 0
         self.optimizers.step(learning_rate_factor(progress, settings.warmup, settings.cooldown))
         self.ema.update()
+        if self.ledger is not None:
+            self.ledger.add(state.step, [batch.number for batch in batches], self.ranks)
         # our own share of the losses stands for all: ranks see the same distribution
         total = sums.double().cpu() * self.ranks.world
         self._tally += torch.stack([total, counts])
@@ -265,11 +300,14 @@ def hash_seed(*numbers: int) -> int:
     return seed
 
 
-def _check_batch(settings: LoopSettings, ranks: Ranks, samples: int) -> None:
+def _ranks_of_batch(settings: LoopSettings, ranks: Ranks, samples: int) -> Ranks:
+    """The ranks, which now know whether they divide the parts of a batch evenly."""
     if samples == 0:
         raise UserError("There is nothing to train on: the train split of the shards is empty.")
-    if settings.batch_size % (ranks.world * settings.accumulate):
+    part, rest = divmod(settings.batch_size, settings.accumulate)
+    if rest or part < ranks.world:
         raise UserError(
-            f"train.batch_size {settings.batch_size} must be a multiple of workers x accumulate "
-            f"({ranks.world} x {settings.accumulate})."
+            f"train.batch_size {settings.batch_size} must be a multiple of train.accumulate "
+            f"{settings.accumulate} and give each of {ranks.world} workers a sample of every part."
         )
+    return replace(ranks, even=part % ranks.world == 0)

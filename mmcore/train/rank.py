@@ -8,7 +8,6 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,12 @@ from mmcore.models.text import TextTokenizer
 from mmcore.shards.cache import ShardCache
 from mmcore.shards.order import SampleOrder, Visits, sample_order
 from mmcore.shards.reader import SampleStore, Skipped
-from mmcore.train.checkpoint import RunState, load_checkpoint, save_checkpoint
+from mmcore.train.checkpoint import RunState, Snapshot, restore, take_snapshot
 from mmcore.train.loading import Data, training_samples
 from mmcore.train.loop import Hooks, Trainer
 from mmcore.train.pixels import Neighbours
 from mmcore.train.ranks import Ranks
+from mmcore.train.run_folder import BackgroundWriter, RunFolder
 from mmcore.train.samples import MemorySamples, StreamedSamples, read_records
 from mmcore.train.settings import TrainSettings
 from mmcore.train.validation import Validation
@@ -53,22 +53,27 @@ class Job:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """``say`` prints a line (rank 0). ``checkpoint`` gets a function that writes a folder and is
-    called on every rank equally often."""
+    """``say`` prints a line (rank 0). ``leaving``: whether this process was told to end soon.
+    ``alive`` is called before every step."""
 
     say: Callable[[str], None]
-    checkpoint: Callable[[Callable[[Path], None]], None]
+    leaving: Callable[[], bool] = lambda: False
+    alive: Callable[[], None] = lambda: None
 
 
 def train_rank(
     job: Job,
+    run: RunFolder,
     ranks: Ranks,
     neighbours: Neighbours,
     device: torch.device,
     callbacks: Callbacks,
-    resume: Path | None = None,
-) -> None:
-    """Train; the last checkpoint folder also holds the finished model and ``training.json``."""
+) -> bool:
+    """Train from the newest checkpoint of the run, or from the start.
+
+    True: the finished model and ``training.json`` are the run's result. False: a rank was told to
+    end; the newest checkpoint is of this very moment.
+    """
     torch.set_num_threads(job.settings.threads)
     torch.manual_seed(job.seed)
     say = callbacks.say if ranks.rank == 0 else _silent
@@ -92,7 +97,6 @@ def train_rank(
     start = "starting from scratch"
     if job.init_from:
         start = warm_start(model, labels, tokenizer, Path(job.init_from))
-    say(start)
     # a picture is decoded by one rank, which must be the one to speak of it
     skipped = Skipped(lambda problem: callbacks.say(f"skipped {problem}"), skipped.found)
     data = Data(store, labels, tokenizer, config, settings, job.seed, skipped)
@@ -100,21 +104,53 @@ def train_rank(
     validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
     answers = answer_tokens(labels, tokenizer)
     trainer = Trainer(model, samples, settings, job.seed, ranks, validation, answers=answers)
-    order = _order_name(job, samples.order)
-    if resume is not None:
-        trainer.state = load_checkpoint(resume, model, trainer.ema, trainer.optimizers)
-        _check_order(trainer.state, order)
-        state, (epoch, place) = trainer.state, samples.order.place(trainer.state.cursor)
-        say(f"resuming at step {state.step}, sample {state.cursor:,} (epoch {epoch}, {place:,})")
-    trainer.state.order = order
+    say(_resume(trainer, run, _order_name(job, samples.order), say) or start)
+    writer = BackgroundWriter(run, say)
+    _fit(trainer, writer, callbacks, say)
+    if trainer.left:
+        return False
+    lost = _count_skipped(skipped, len(store), ranks)
+    if ranks.rank == 0:
+        record = training_record(trainer, job, start, lost)
+        run.write_result(_result(trainer, labels, tokenizer, record))
+    return True
+
+
+def _resume(trainer: Trainer, run: RunFolder, order: str, say: Callable[[str], None]) -> str:
+    """Put the trainer where the newest whole checkpoint stands; all ranks the same one. Returns a
+    line about it, empty where there is none."""
+    lead = trainer.ranks.rank == 0
+    newest = run.newest(say) if lead else None
+    step = int(trainer.ranks.sum(torch.tensor([-1 if newest is None else newest]) * lead))
+    if step < 0:
+        trainer.state.order = order
+        return ""
+    parts = trainer.model, trainer.ema, trainer.optimizers, trainer.ledger
+    trainer.state = restore(run.read(step), *parts)
+    _check_order(trainer.state, order)
+    state, (epoch, place) = trainer.state, trainer.samples.order.place(trainer.state.cursor)
+    return f"resuming at step {state.step}, sample {state.cursor:,} (epoch {epoch}, {place:,})"
+
+
+def _fit(
+    trainer: Trainer,
+    writer: BackgroundWriter,
+    callbacks: Callbacks,
+    say: Callable[[str], None],
+) -> None:
+    """Run the loop; its last state, whether it is done or must leave, is written at the end."""
+    lead = trainer.ranks.rank == 0
     hooks = Hooks(
         log=lambda record: say(progress_line(record)),
-        checkpoint=lambda t: callbacks.checkpoint(partial(_write_state, t)),
+        checkpoint=lambda t: writer.begin(_snapshot(t)) if lead else None,
+        ready=writer.idle,
+        leaving=callbacks.leaving,
+        alive=callbacks.alive,
     )
     trainer.fit(hooks)
-    lost = _count_skipped(skipped, len(store), ranks)
-    record = partial(training_record, trainer, job, start, lost)
-    callbacks.checkpoint(partial(_write_result, trainer, labels, tokenizer, record))
+    if lead and not trainer.left:
+        writer.begin(_snapshot(trainer))
+    writer.finish()
 
 
 def _cache(settings: TrainSettings) -> ShardCache | None:
@@ -194,25 +230,21 @@ def _validation(data: Data, shards: list[Dataset], say: Callable[[str], None]) -
     )
 
 
-def _write_state(trainer: Trainer, folder: Path) -> None:
-    save_checkpoint(folder, trainer.model, trainer.ema, trainer.optimizers, trainer.state)
+def _snapshot(trainer: Trainer) -> Snapshot:
+    parts = trainer.model, trainer.ema, trainer.optimizers, trainer.state, trainer.ledger
+    return take_snapshot(*parts)
 
 
-def _write_result(
-    trainer: Trainer,
-    labels: Labels,
-    tokenizer: TextTokenizer,
-    record: Callable[[], bytes],
-    folder: Path,
-) -> None:
-    _write_state(trainer, folder)
+def _result(
+    trainer: Trainer, labels: Labels, tokenizer: TextTokenizer, record: bytes
+) -> dict[str, bytes]:
+    """The files of the finished model."""
     weights = trainer.ema.model.state_dict()
     files = artifact_files(weights, trainer.model.config, labels, tokenizer)
-    files["training.json"] = record()
-    target = folder / "result"
-    target.mkdir()
-    for name, data in files.items():
-        (target / name).write_bytes(data)
+    files["training.json"] = record
+    if trainer.ledger is not None:
+        files["ledger.parquet"] = trainer.ledger.parquet()
+    return files
 
 
 def training_record(trainer: Trainer, job: Job, start: str, skipped: int) -> bytes:

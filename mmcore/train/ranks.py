@@ -14,35 +14,45 @@ class _GatherRows(torch.autograd.Function):
     """Rows of all ranks; the backward pass sums every rank's gradient of our own rows."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, rank: int, world: int) -> Tensor:
-        ctx.rank, ctx.count = rank, len(rows)
-        parts = [torch.empty_like(rows) for _ in range(world)]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
+    def forward(ctx: Any, rows: Tensor, rank: int, sizes: list[int]) -> Tensor:
+        ctx.first, ctx.count = sum(sizes[:rank]), len(rows)
+        return _all_rows(rows, sizes)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         total = grads[0].contiguous()
         dist.all_reduce(total)
-        return total[ctx.rank * ctx.count : (ctx.rank + 1) * ctx.count], None, None
+        return total[ctx.first : ctx.first + ctx.count], None, None
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """``Ranks()`` is a single process; otherwise torch.distributed must be initialised."""
+    """``Ranks()`` is a single process; otherwise torch.distributed must be initialised.
+
+    even: all ranks hold equally many rows, as is so where the workers divide the batch. If not,
+    the ranks tell one another how many they have, in one more message a call.
+    """
 
     rank: int = 0
     world: int = 1
+    even: bool = True
+
+    def sizes(self, count: int) -> list[int]:
+        """How many rows each rank holds, where we hold ``count``."""
+        if self.even or self.world == 1:
+            return [count] * self.world
+        counts = torch.zeros(self.world, dtype=torch.int64)
+        counts[self.rank] = count
+        return [int(n) for n in self.sum(counts)]
 
     def gather(self, rows: Tensor) -> Tensor:
-        """[B, ...] -> [world * B, ...] in rank order, differentiable; B must be equal on all."""
+        """[B, ...] -> [sum of all ranks' B, ...] in rank order, differentiable."""
         if self.world == 1:
             return rows
+        sizes = self.sizes(len(rows))
         if rows.requires_grad:
-            return _GatherRows.apply(rows, self.rank, self.world)
-        parts = [torch.empty_like(rows) for _ in range(self.world)]
-        dist.all_gather(parts, rows.contiguous())
-        return torch.cat(parts)
+            return _GatherRows.apply(rows, self.rank, sizes)
+        return _all_rows(rows, sizes)
 
     def sum(self, values: Tensor) -> Tensor:
         """Element-wise sum over the ranks, in place; returns its argument."""
@@ -76,6 +86,17 @@ class Ranks:
             with torch.no_grad():
                 for tensor in tensors:
                     dist.broadcast(tensor.detach(), 0)
+
+
+def _all_rows(rows: Tensor, sizes: list[int]) -> Tensor:
+    """Everyone's rows in rank order; shorter shares are filled up for the journey."""
+    longest = max(sizes)
+    padded = rows.contiguous()
+    if len(rows) < longest:
+        padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
+    parts = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
 
 def _sum_bucket(bucket: list[torch.nn.Parameter]) -> None:

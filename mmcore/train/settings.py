@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class LossWeights(BaseModel):
@@ -104,7 +104,18 @@ class LoopSettings(BaseModel):
         0, ge=0, description="end after so many validations without improvement; 0: never"
     )
     checkpoint_minutes: float = Field(1.0, gt=0, description="time between checkpoints")
+    ledger: bool = Field(
+        False,
+        description="keep a record of every sample that was learned from: ledger.parquet beside "
+        "the model, and 24 bytes a visit in memory",
+    )
     log_seconds: float = Field(4.0, gt=0, description="time between lines of progress")
+
+    @field_validator("amp", mode="before")
+    @classmethod
+    def _yaml_switch(cls, value: object) -> object:
+        """YAML 1.1 reads a bare on or off as a truth value."""
+        return ("off", "on")[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _one_kind_of_target(self) -> LoopSettings:

@@ -3,26 +3,52 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-import tempfile
-import threading
-import uuid
+import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
+from mmcore.lake.manifest import Parent, input_fingerprint
+from mmcore.lake.version import code_version
 from mmcore.models.config import load_preset, preset_names
+from mmcore.train.owner import Ownership, is_owned, owned
+from mmcore.train.run_folder import RunFolder
 from mmcore.train.settings import TrainSettings
 
 if TYPE_CHECKING:
+    from mmcore.cluster import Member
     from mmcore.train.rank import Job
 
 STAGE = "train"
+
+_HOW_NOT_WHAT = {
+    *("workers", "gpus", "retries", "hang_minutes", "checkpoint_minutes", "log_seconds"),
+    *("threads", "read_threads", "image_cache_mb", "shard_cache_mb"),
+}
+"""Settings that a run may go on with after they were changed: they decide where and how it is
+computed, not what."""
+
+
+class WorkerRange(BaseModel):
+    """As many workers as there is room for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: int = Field(1, ge=1, description="with fewer the training waits")
+    max: int = Field(ge=1, description="more are not started")
+    resize_seconds: float = Field(60.0, gt=0, description="how often Ray looks for more room")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> WorkerRange:
+        if self.min > self.max:
+            raise ValueError(f"min {self.min} must not be above max {self.max}")
+        return self
 
 
 class Config(TrainSettings):
@@ -32,9 +58,28 @@ class Config(TrainSettings):
     model: dict[str, JsonValue] = Field(
         {}, description="what differs from the preset, e.g. {text: {kind: lstm}}: see docs/model.md"
     )
-    workers: int = Field(2, ge=1, description="processes that train together")
+    workers: int | WorkerRange = Field(
+        2,
+        description="processes that train together; {min: 1, max: 4}: as many as there is room for",
+    )
     gpus: bool = Field(False, description="one GPU for every worker")
     retries: int = Field(2, ge=0, description="times a failed worker group is started again")
+    hang_minutes: float = Field(
+        10.0, gt=0, description="a worker that makes no step for so long counts as failed"
+    )
+
+    @field_validator("workers")
+    @classmethod
+    def _some_workers(cls, value: int | WorkerRange) -> int | WorkerRange:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be 1 or more")
+        return value
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The fewest and the most workers."""
+        found = self.workers
+        return (found, found) if isinstance(found, int) else (found.min, found.max)
 
     @field_validator("preset")
     @classmethod
@@ -68,7 +113,8 @@ def run(
 ) -> Dataset:
     """Train on ``shards`` of every day up to ``day`` and commit ``candidate@day``.
 
-    init_from: a model folder (the champion) to start from; run_name: prefix of Ray Train's run.
+    init_from: a model folder (the champion) to start from; run_name: the model's name, under which
+    an unfinished training is kept. One that was interrupted, however it was, is gone on with.
     """
     shards = lake.up_to("shards", day)
     if not shards:
@@ -80,14 +126,35 @@ def run(
     if found is not None:
         return found
     job = _job(shards, tokenizer, config, seed, init_from)
-    # a name that was used before would silently resume that run
-    name = f"{run_name}-{uuid.uuid4().hex[:8]}"
-    files = _fit(job, config, f"{lake.root.rstrip('/')}/runs", name)
-    writer = lake.writer("candidate", day, format="files")
-    parts = [writer.write_file(file, data) for file, data in sorted(files.items())]
-    dataset = writer.commit(parts, parents, inputs, _summary(files["training.json"]))
-    lake.storage.delete(f"runs/{name}")
-    return dataset
+    name = f"{run_name}-{day}"
+    run = RunFolder(lake.storage, f"{name}-{_identity(inputs, parents)}")
+    with owned(run) as ours:
+        found = lake.reusable("candidate", day, inputs, parents)
+        if found is None:  # nobody else has finished it while we waited
+            _train(job, config, ours)
+            files = run.result()
+            writer = lake.writer("candidate", day, format="files")
+            parts = [writer.write_file(file, data) for file, data in sorted(files.items())]
+            found = writer.commit(parts, parents, inputs, _summary(files["training.json"]))
+    lake.storage.delete(run.prefix)
+    _sweep(lake, name)
+    return found
+
+
+def _identity(inputs: dict[str, Any], parents: list[Dataset]) -> str:
+    """16 hex digits that name a training by all that decides it: the folder of a run can only ever
+    be gone on with by the same training."""
+    deciding = {key: value for key, value in inputs.items() if key not in _HOW_NOT_WHAT}
+    lineage = [Parent(label=p.label, digest=p.digest) for p in parents]
+    return input_fingerprint("candidate", deciding, lineage, code_version())[:16]
+
+
+def _sweep(lake: Lake, name: str) -> None:
+    """Remove what other trainings of the same model and day have left, unless they are at work."""
+    for folder in lake.storage.folders("runs"):
+        other = RunFolder(lake.storage, folder)
+        if re.fullmatch(re.escape(name) + "-[0-9a-f]{16}", folder) and not is_owned(other):
+            lake.storage.delete(other.prefix)
 
 
 def _job(
@@ -104,10 +171,12 @@ def _job(
     settings = TrainSettings.model_validate(
         config.model_dump(include=set(TrainSettings.model_fields))
     )
-    if settings.batch_size % (config.workers * settings.accumulate):
+    part, rest = divmod(settings.batch_size, settings.accumulate)
+    if rest or part < config.worker_range[1]:
         raise UserError(
-            f"train.batch_size {settings.batch_size} must be a multiple of train.workers x "
-            f"train.accumulate ({config.workers} x {settings.accumulate})."
+            f"train.batch_size {settings.batch_size} must be a multiple of train.accumulate "
+            f"({settings.accumulate}) and at least train.workers x train.accumulate "
+            f"({config.worker_range[1]} x {settings.accumulate})."
         )
     return Job(
         shards,
@@ -119,53 +188,58 @@ def _job(
     )
 
 
-def _fit(job: Job, config: Config, storage: str, name: str) -> dict[str, bytes]:
-    """Run Ray Train and return the files of the finished model."""
-    import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
+def _train(job: Job, config: Config, ours: Ownership) -> None:
+    """Train until the result is in the run's folder; every error says where the run stands."""
+    from mmcore.cluster import GroupSettings, run_group, say
 
-    trainer = TorchTrainer(
-        _worker,
-        train_loop_config={"job": job, "name": name},
-        torch_config=TorchConfig(backend="nccl" if config.gpus else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=config.workers,
-            use_gpu=config.gpus,
-            resources_per_worker=_resources(config),
-        ),
-        run_config=ray.train.RunConfig(
-            name=name,
-            storage_path=storage,
-            failure_config=ray.train.FailureConfig(max_failures=config.retries),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-        ),
+    run = ours.run
+    settings = GroupSettings(
+        config.worker_range,
+        _cpus_per_worker(config),
+        config.gpus,
+        config.retries,
+        60.0 if isinstance(config.workers, int) else config.workers.resize_seconds,
+        config.hang_minutes * 60,
+        run.location,
     )
-    logging.getLogger("ray.train").setLevel(logging.ERROR)
-    result = _off_main_thread(trainer.fit)
-    if result.checkpoint is None:
-        raise MmcoreError(f"Training {name} ended without a checkpoint.")
-    with result.checkpoint.as_directory() as folder:
-        return {path.name: path.read_bytes() for path in (Path(folder) / "result").iterdir()}
+    try:
+        while not run_group(partial(_work, job, run), settings, ours.lost):
+            say(STAGE, f"a worker was told to end: starting again. {_standing(run)}")
+    except UserError:
+        raise
+    except MmcoreError as error:
+        raise MmcoreError(f"Training failed: {error} {_standing(run)}") from error
+    except BaseException:  # Ctrl-C, SIGTERM, a cancelled Dagster run: the caller's to handle
+        say(STAGE, f"stopped. {_standing(run)}")
+        raise
 
 
-def _resources(config: Config) -> dict[str, float]:
-    """CPUs of one worker. Whole ones where there are more than enough; else a fraction, because
-    workers that take every last CPU wait for ever for one another."""
+def _standing(run: RunFolder) -> str:
+    """A sentence about where the run can go on."""
+    steps = run.steps()
+    if not steps:
+        return "There is no checkpoint yet."
+    return (
+        f"The checkpoint of step {steps[-1]} is kept in {run.location}; the same training, run "
+        "again, goes on from it."
+    )
+
+
+def _cpus_per_worker(config: Config) -> float:
+    """Whole ones where there are more than enough; else a fraction, because workers that take
+    every last CPU wait for ever for one another."""
     from mmcore.cluster import available_cpus, require_cpus
 
-    require_cpus(config.workers * 0.5, f"Training with {config.workers} workers")
-    free = available_cpus() / config.workers
-    share = float(config.threads) if free > config.threads else 0.5
-    return {"CPU": share, **({"GPU": 1.0} if config.gpus else {})}
+    fewest, most = config.worker_range
+    require_cpus(fewest * 0.5, f"Training with {fewest} workers")
+    return float(config.threads) if available_cpus() / most > config.threads else 0.5
 
 
-def _worker(options: dict[str, Any]) -> None:
-    """One Ray Train worker: a rank of the training."""
+def _work(job: Job, run: RunFolder, member: Member) -> bool:
+    """One rank of the training, in its own process."""
     # Batches differ in their numbers of questions and tokens, and oneDNN keeps a compiled kernel
     # for each shape: a quarter of its default saves 200 MB a worker and costs 3 % of the speed.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
-    import ray.train
-    import ray.train.torch
     import torch
     import torch.distributed as dist
 
@@ -174,65 +248,11 @@ def _worker(options: dict[str, Any]) -> None:
     from mmcore.train.rank import Callbacks, train_rank
     from mmcore.train.ranks import Ranks
 
-    context = ray.train.get_context()
-    world, rank = context.get_world_size(), context.get_world_rank()
-    barrier: Callable[[], None] = (lambda: dist.barrier()) if world > 1 else (lambda: None)
-    neighbours = Neighbours(
-        f"{options['name']}-{uuid.uuid4().hex}" if world == 1 else options["name"],
-        context.get_local_rank(),
-        context.get_local_world_size(),
-        barrier,
-    )
-
-    def checkpoint(write: Callable[[Path], None]) -> None:
-        if rank != 0:
-            ray.train.report({"rank": rank})
-            return
-        with tempfile.TemporaryDirectory(prefix="mmcore-checkpoint-") as folder:
-            write(Path(folder))
-            saved = ray.train.Checkpoint.from_directory(folder)
-            ray.train.report({"rank": rank}, checkpoint=saved)
-
-    callbacks = Callbacks(say=lambda line: post(STAGE, line), checkpoint=checkpoint)
-    device = torch.device(ray.train.torch.get_device())
-    earlier = ray.train.get_checkpoint()
-    ranks = Ranks(rank, world)
-    if earlier is None:
-        train_rank(options["job"], ranks, neighbours, device, callbacks)
-        return
-    with earlier.as_directory() as folder:
-        train_rank(options["job"], ranks, neighbours, device, callbacks, Path(folder))
-
-
-def _off_main_thread(work: Callable[[], Any]) -> Any:
-    """Run ``work`` in a thread: in the main one Ray Train would take over Ctrl-C for good."""
-    outcome: dict[str, Any] = {}
-
-    def body() -> None:
-        try:
-            outcome["result"] = work()
-        except BaseException as error:  # handed to the caller below
-            outcome["error"] = error
-
-    thread = threading.Thread(target=body, name="ray-train", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(timeout=0.5)
-    if "error" in outcome:
-        raise _readable(outcome["error"])
-    return outcome["result"]
-
-
-def _readable(error: BaseException) -> BaseException:
-    """The worker's own error where it is one that was written for a person."""
-    seen: BaseException | None = error
-    while seen is not None:
-        for inner in (seen, *getattr(seen, "worker_failures", {}).values()):
-            cause = getattr(inner, "cause", None) or getattr(inner, "_base_exc", None) or inner
-            if isinstance(cause, MmcoreError):
-                return type(cause)(str(cause))
-        seen = seen.__cause__
-    return MmcoreError(f"Training failed: {error}")
+    barrier: Callable[[], None] = (lambda: dist.barrier()) if member.world > 1 else (lambda: None)
+    neighbours = Neighbours(member.group, member.local_rank, member.local_world, barrier)
+    callbacks = Callbacks(lambda line: post(STAGE, line), member.leaving, member.alive)
+    ranks = Ranks(member.rank, member.world)
+    return train_rank(job, run, ranks, neighbours, torch.device(member.device), callbacks)
 
 
 def _summary(training: bytes) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def take_down(lake: Lake, target: str) -> None:
 def crawl(lake: Lake, source: Source, day: str = DAY, retry_failed: bool = False) -> None:
     config = Config(requests_per_second=None, backoff_seconds=0.01)
     recipe = Recipe(sources=[source], crawl=config)
-    run_stage("crawl", Job(recipe, lake, day, "run", retry_failed=retry_failed))
+    run_stage("crawl", Job(recipe, lake, day, retry_failed=retry_failed))
 
 
 def stored(lake: Lake, day: str = DAY) -> set[str]:

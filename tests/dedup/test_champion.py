@@ -59,7 +59,7 @@ def recipe(**dedup: Any) -> Recipe:
 
 
 def dedup(lake: Lake, day: str, wanted: Recipe) -> dict[str, str]:
-    dataset = run_stage("dedup", Job(wanted, lake, day, "run"))
+    dataset = run_stage("dedup", Job(wanted, lake, day))
     rows = dataset.read(["sha256", "reason"]).to_pylist()
     return {row["sha256"]: row["reason"] for row in rows}
 

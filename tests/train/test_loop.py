@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -13,7 +14,7 @@ from mmcore.errors import MmcoreError, UserError
 from mmcore.models.artifact import Artifact
 from mmcore.models.predictor import Predictor
 from mmcore.train.batches import make_batch, uniforms
-from mmcore.train.checkpoint import load_checkpoint, save_checkpoint
+from mmcore.train.checkpoint import Snapshot, restore, take_snapshot
 from mmcore.train.loop import MAX_REFUSED_IN_A_ROW, Hooks, Trainer
 from mmcore.train.muon import orthogonalise
 from mmcore.train.schedule import learning_rate_factor
@@ -37,6 +38,10 @@ def trainer(steps: int = 8, count: int = 12, first: int = 0, **changes: object) 
     samples = world.training_data(count, seed=3)
     settings = LoopSettings.model_validate(values)
     return Trainer(tiny.model(), samples, settings, seed=3, clock=lambda: float(next(ticks)))
+
+
+def snapshot(made: Trainer) -> Snapshot:
+    return take_snapshot(made.model, made.ema, made.optimizers, made.state, made.ledger)
 
 
 def weights(made: Trainer) -> dict[str, torch.Tensor]:
@@ -106,35 +111,58 @@ def test_steps_that_are_never_finite_end_the_run_with_advice() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
-def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
-    tmp_path: Path, optimizer: str
-) -> None:
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(optimizer: str) -> None:
     whole = trainer(steps=10, optimizer=optimizer)
-    saved = Hooks(
-        checkpoint=lambda t: (
-            save_checkpoint(tmp_path, t.model, t.ema, t.optimizers, t.state)
-            if t.state.step == 5
-            else None
-        )
-    )
+    saved: dict[int, Snapshot] = {}
+    keep = Hooks(checkpoint=lambda t: saved.update({t.state.step: snapshot(t)}))
     whole.settings = whole.settings.model_copy(update={"checkpoint_minutes": 1 / 120})
-    whole.fit(saved)
+    whole.fit(keep)
     # its clock goes on one tick after the last one that the checkpoint knows
     resumed = trainer(steps=10, first=1, optimizer=optimizer)
-    resumed.state = load_checkpoint(tmp_path, resumed.model, resumed.ema, resumed.optimizers)
+    resumed.state = restore(
+        saved[5].files(), resumed.model, resumed.ema, resumed.optimizers, resumed.ledger
+    )
     assert (resumed.state.step, resumed.state.cursor) == (5, 30)
     resumed.fit()
     assert resumed.state.step == whole.state.step
     for name, value in weights(whole).items():
-        torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=1e-6)
+        assert torch.equal(resumed.model.state_dict()[name], value), name
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_model_is_refused() -> None:
     made = trainer(steps=1)
-    save_checkpoint(tmp_path, made.model, made.ema, made.optimizers, made.state)
+    files = snapshot(made).files()
     other = Trainer(tiny.model(width=64), made.samples, made.settings, 0, clock=lambda: 0.0)
     with pytest.raises(MmcoreError, match="cannot be resumed"):
-        load_checkpoint(tmp_path, other.model, other.ema, other.optimizers)
+        restore(files, other.model, other.ema, other.optimizers)
+
+
+def test_a_run_that_is_told_to_leave_takes_a_checkpoint_first_and_stops() -> None:
+    made, saved = trainer(steps=10), []
+    hooks = Hooks(
+        checkpoint=lambda t: saved.append(t.state.step), leaving=lambda: made.state.step == 3
+    )
+    assert made.fit(hooks).step == 3
+    assert made.left and saved == [3]
+
+
+def test_no_checkpoint_is_taken_while_one_is_written() -> None:
+    made, saved = trainer(steps=8, checkpoint_minutes=1 / 600), []
+    hooks = Hooks(
+        checkpoint=lambda t: saved.append(t.state.step), ready=lambda: made.state.step % 4 == 3
+    )
+    made.fit(hooks)
+    assert saved == [4, 8]
+
+
+def test_the_ledger_names_each_visit_of_an_applied_step_once() -> None:
+    made = trainer(steps=1000, max_epochs=2, ledger=True, accumulate=2)
+    made.fit()
+    assert made.ledger is not None
+    rows = pq.read_table(pa.BufferReader(made.ledger.parquet())).to_pydict()
+    assert rows["step"] == [step for step in (1, 2, 3, 4) for _ in range(6)]
+    expected = made.samples.order.slice(0, 24).samples.tolist()
+    assert rows["sample"] == expected and sorted(expected) == sorted([*range(12), *range(12)])
 
 
 def test_accumulation_sees_the_same_samples_in_smaller_parts() -> None:
@@ -171,7 +199,7 @@ def test_patience_ends_a_run_that_does_not_improve() -> None:
 
 
 def test_a_batch_that_cannot_be_split_is_refused() -> None:
-    with pytest.raises(UserError, match="multiple of workers x accumulate"):
+    with pytest.raises(UserError, match=r"multiple of train\.accumulate 4"):
         trainer(accumulate=4)
 
 

@@ -18,7 +18,7 @@ from mmcore.models.predictor import Predictor
 from mmcore.train.augment import augment
 from mmcore.train.balance import BIAS, LOG_VARIANCE, add_training_parameters, total_loss
 from mmcore.train.batches import make_batch
-from mmcore.train.checkpoint import load_checkpoint, save_checkpoint
+from mmcore.train.checkpoint import restore, take_snapshot
 from mmcore.train.consistency import consistency_sum, unlabelled
 from mmcore.train.contrastive import SoftTargets, contrastive_sum
 from mmcore.train.loop import Trainer
@@ -130,9 +130,9 @@ def test_what_only_a_training_needs_resumes_but_is_not_in_the_artifact(tmp_path:
     made = trainer(steps=6, **options)
     made.fit()
     assert made.model.training_only[BIAS] != 0
-    save_checkpoint(tmp_path / "state", made.model, made.ema, made.optimizers, made.state)
+    saved = take_snapshot(made.model, made.ema, made.optimizers, made.state).files()
     again = trainer(steps=6, **options)
-    load_checkpoint(tmp_path / "state", again.model, again.ema, again.optimizers)
+    restore(saved, again.model, again.ema, again.optimizers)
     for name, value in made.model.training_only.items():
         torch.testing.assert_close(again.model.training_only[name], value)
     save_artifact(tmp_path / "model", Artifact(made.ema.model, tiny.LABELS, tiny.tokenizer()))

@@ -145,11 +145,16 @@ def _gradients(weight: torch.Tensor, ranks: Ranks, first: int, count: int) -> to
     return shared.grad
 
 
+SHARES = {"even": [4, 4], "uneven": [3, 5]}
+
+
 def _rank_main(rank: int, store: str, out: str) -> None:
     dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
-    torch.manual_seed(0)
-    gradient = _gradients(torch.eye(8) + 0.1 * torch.randn(8, 8), Ranks(rank, 2), rank * 4, 4)
-    np.save(f"{out}-{rank}.npy", gradient.numpy())
+    for name, sizes in SHARES.items():
+        torch.manual_seed(0)
+        weight, ranks = torch.eye(8) + 0.1 * torch.randn(8, 8), Ranks(rank, 2, name == "even")
+        gradient = _gradients(weight, ranks, sum(sizes[:rank]), sizes[rank])
+        np.save(f"{out}-{name}-{rank}.npy", gradient.numpy())
     dist.destroy_process_group()
 
 
@@ -157,9 +162,10 @@ def test_two_ranks_have_the_gradient_of_one_big_batch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     expected = _gradients(torch.eye(8) + 0.1 * torch.randn(8, 8), Ranks(), 0, 8)
     mp.spawn(_rank_main, (str(tmp_path / "store"), str(tmp_path / "gradient")), nprocs=2)
-    for rank in range(2):
-        found = torch.from_numpy(np.load(tmp_path / f"gradient-{rank}.npy"))
-        torch.testing.assert_close(found, expected)
+    for name in SHARES:
+        for rank in range(2):
+            found = torch.from_numpy(np.load(tmp_path / f"gradient-{name}-{rank}.npy"))
+            torch.testing.assert_close(found, expected)
 
 
 def test_guess_losses_are_logarithms_of_the_choices() -> None:

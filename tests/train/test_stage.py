@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 
 import mmcore.train.loading as loading
@@ -22,6 +23,7 @@ from mmcore.models.labels import Labels
 from mmcore.train.pixels import Neighbours
 from mmcore.train.rank import Callbacks, Job, fitted, train_rank
 from mmcore.train.ranks import Ranks
+from mmcore.train.run_folder import RunFolder
 from mmcore.train.settings import TrainSettings
 from mmcore.train.stage import Config, run
 from mmcore.train.warm_start import warm_start
@@ -73,8 +75,14 @@ def test_days_without_shards_and_bad_settings_are_refused(lake: Lake) -> None:
     with pytest.raises(UserError, match="no shards up to"):
         run(lake, DAY, _config())
     world.write_shards(lake, DAY, train=8, val=0)
-    with pytest.raises(UserError, match=r"multiple of train\.workers"):
-        run(lake, DAY, _config(batch_size=9))
+    with pytest.raises(UserError, match=r"multiple of train\.accumulate"):
+        run(lake, DAY, _config(batch_size=9, accumulate=2))
+    with pytest.raises(UserError, match=r"at least train\.workers x train\.accumulate \(12 x 1\)"):
+        run(lake, DAY, _config(batch_size=9, workers={"max": 12}))
+    with pytest.raises(ValidationError, match="min 3 must not be above max 2"):
+        _config(workers={"min": 3, "max": 2})
+    with pytest.raises(ValidationError, match="must be 1 or more"):
+        _config(workers=0)
     with pytest.raises(UserError, match="not a model folder"):
         run(lake, DAY, _config(), init_from=Path("/nowhere"))
     with pytest.raises(ValueError, match="nano"):
@@ -83,13 +91,12 @@ def test_days_without_shards_and_bad_settings_are_refused(lake: Lake) -> None:
 
 def _train(
     lake: Lake,
-    resume: Path | None,
-    out: Path,
+    name: str,
     day: str = DAY,
     init_from: Path | None = None,
     **changes: object,
-) -> list[str]:
-    """One rank without Ray; returns the lines it said."""
+) -> tuple[list[str], RunFolder]:
+    """One rank without Ray; returns the lines it said and the run's folder."""
     said: list[str] = []
     settings = {"max_epochs": 2, "batch_size": 8, "min_tags": 1, "min_answers": 1, "amp": "off"}
     job = Job(
@@ -100,66 +107,69 @@ def _train(
         1,
         str(init_from) if init_from else None,
     )
-    callbacks = Callbacks(said.append, lambda write: (out.mkdir(exist_ok=True), write(out))[1])
-    train_rank(job, Ranks(), Neighbours("test-train-rank"), torch.device("cpu"), callbacks, resume)
-    return said
+    run, neighbours = RunFolder(lake.storage, name), Neighbours("test-train-rank")
+    assert train_rank(job, run, Ranks(), neighbours, torch.device("cpu"), Callbacks(said.append))
+    return said, run
 
 
-def test_a_failed_worker_goes_on_from_its_checkpoint(lake: Lake, tmp_path: Path) -> None:
+def _record(run: RunFolder) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run.result()["training.json"])
+    return found
+
+
+def test_a_failed_worker_goes_on_from_its_checkpoint(lake: Lake) -> None:
     world.write_shards(lake, DAY, train=16, val=6)
-    _train(lake, None, tmp_path / "one", max_epochs=1)
-    said = _train(lake, tmp_path / "one", tmp_path / "two")
+    _train(lake, "run", max_epochs=1)
+    said, run = _train(lake, "run")
     assert any(line.startswith("resuming at step 2, sample 16") for line in said)
-    record = json.loads((tmp_path / "two" / "result" / "training.json").read_text())
+    record = _record(run)
     assert record["samples_seen"] == 32
     assert set(record["final_validation"]) == {"retrieval", "vqa", "tags", "sentiment", "score"}
 
 
-def test_the_next_day_goes_on_from_the_champion_with_all_days(lake: Lake, tmp_path: Path) -> None:
+def test_the_next_day_goes_on_from_the_champion_with_all_days(lake: Lake) -> None:
     world.write_shards(lake, DAY, train=16, val=2)
-    _train(lake, None, tmp_path / "first", max_epochs=1)
+    _, first = _train(lake, "first", max_epochs=1)
     world.write_shards(lake, NEXT, train=4, val=2, first=40)
-    champion = tmp_path / "first" / "result"
-    said = _train(lake, None, tmp_path / "second", NEXT, champion, max_epochs=1)
+    champion = Path(first.location) / "result"
+    said, _ = _train(lake, "second", NEXT, champion, max_epochs=1)
     assert said[0].startswith("20 images")
     assert said[1].startswith("starting from the champion: all weights, 5 of 5 answers")
 
 
 def test_pictures_beyond_the_cache_are_decoded_per_batch(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.write_shards(lake, DAY, train=8, val=0)
     monkeypatch.delattr(loading, "cached_pixels")  # must not be needed
-    _train(lake, None, tmp_path / "out", image_cache_mb=0, max_epochs=1)
-    assert (tmp_path / "out" / "result" / "model.safetensors").exists()
+    _, run = _train(lake, "out", image_cache_mb=0, max_epochs=1)
+    assert "model.safetensors" in run.result()
 
 
-def test_streamed_training_gives_the_weights_of_one_in_memory(lake: Lake, tmp_path: Path) -> None:
+def test_streamed_training_gives_the_weights_of_one_in_memory(lake: Lake) -> None:
     world.write_shards(lake, DAY, train=24, val=0)
-    for name, cache in (("memory", 100), ("streamed", 0)):
-        _train(lake, None, tmp_path / name, image_cache_mb=cache, max_epochs=2, shuffle_window=8)
     saved = [
-        (tmp_path / name / "result" / "model.safetensors").read_bytes()
-        for name in ("memory", "streamed")
+        _train(lake, name, image_cache_mb=cache, max_epochs=2, shuffle_window=8)[1].result()
+        for name, cache in (("memory", 100), ("streamed", 0))
     ]
-    assert saved[0] == saved[1]
+    assert saved[0]["model.safetensors"] == saved[1]["model.safetensors"]
 
 
-def test_a_bad_sample_is_skipped_counted_and_said_once(lake: Lake, tmp_path: Path) -> None:
+def test_a_bad_sample_is_skipped_counted_and_said_once(lake: Lake) -> None:
     shards = world.write_shards(lake, DAY, train=16, val=0)
     path = Path(next(p for p in shards.paths() if p.endswith("train-000000.tar")))
     path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"xxxx", 1))
-    said = _train(lake, None, tmp_path / "out", max_epochs=3, image_cache_mb=0)
+    said, run = _train(lake, "out", max_epochs=3, image_cache_mb=0)
     assert sum("decode_error" in line for line in said) == 1
-    record = json.loads((tmp_path / "out" / "result" / "training.json").read_text())
+    record = _record(run)
     assert record["skipped_samples"] == 1 and record["samples_seen"] == 48
 
 
-def test_a_checkpoint_of_another_order_is_refused(lake: Lake, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_order_is_refused(lake: Lake) -> None:
     world.write_shards(lake, DAY, train=16, val=0)
-    _train(lake, None, tmp_path / "one", max_epochs=1)
+    _train(lake, "run", max_epochs=1)
     with pytest.raises(MmcoreError, match="other shards"):
-        _train(lake, tmp_path / "one", tmp_path / "two", shuffle_window=4)
+        _train(lake, "run", shuffle_window=4)
 
 
 def test_a_warm_start_matches_answers_and_tags_by_name(tmp_path: Path) -> None:
@@ -192,6 +202,11 @@ def test_another_architecture_starts_from_scratch_and_says_so(tmp_path: Path) ->
     said = warm_start(model, tiny.LABELS, tiny.tokenizer(), tmp_path)
     assert said == "starting from scratch: the champion has another architecture (fusion)"
     torch.testing.assert_close(model.token_embedding.weight, before)
+
+
+@pytest.mark.parametrize("value", ["on", "off", "auto"])
+def test_a_switch_may_be_written_as_yaml_reads_it(value: str) -> None:
+    assert _config(**yaml.safe_load(f"amp: {value}")).amp == value
 
 
 def test_the_default_recipe_fits_the_demo() -> None:
