@@ -227,12 +227,14 @@ def _standing(run: RunFolder) -> str:
 
 def _cpus_per_worker(config: Config) -> float:
     """Whole ones where there are more than enough; else a fraction, because workers that take
-    every last CPU wait for ever for one another."""
+    every last CPU wait for ever for one another. Of a range, as many as there are CPUs."""
     from mmcore.cluster import available_cpus, require_cpus
 
     fewest, most = config.worker_range
     require_cpus(fewest * 0.5, f"Training with {fewest} workers")
-    return float(config.threads) if available_cpus() / most > config.threads else 0.5
+    if available_cpus() / fewest <= config.threads:
+        return 0.5
+    return 0.95 if fewest < most and config.threads == 1 else float(config.threads)
 
 
 def _work(job: Job, run: RunFolder, member: Member) -> bool:

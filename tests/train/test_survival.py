@@ -205,7 +205,7 @@ def test_a_stopped_and_a_killed_driver_are_gone_on_with(
     wait_for_step(filled, chance.randrange(5, 40), driver)
     driver.send_signal(signal.SIGTERM)
     _, said = driver.communicate(timeout=PATIENCE)
-    assert driver.returncode != 0
+    assert driver.returncode == 128 + signal.SIGTERM
     assert "goes on from it" in said
     stopped_at = steps(filled)[-1]
     assert stopped_at < STEPS
