@@ -118,6 +118,7 @@ class Trainer:
         settings, state = self.settings, self.state
         logged, saved = state.seconds, state.seconds
         logged_cursor, looked = state.cursor, len(state.validations)
+        self._stop = 0 < settings.patience <= state.stale  # as it was when the run was broken off
         self.model.train()
         coming = self._coming_batches()
         while True:
@@ -127,8 +128,9 @@ class Trainer:
             due = seconds - saved >= settings.checkpoint_minutes * 60 and hooks.ready()
             agreed = self._agree(seconds, due, hooks.leaving(), batches)
             progress = agreed.progress
-            self.left = agreed.leave and progress < 1
-            if progress >= 1 or self._stop or self.left:
+            done = progress >= 1 or self._stop
+            self.left = agreed.leave and not done
+            if done or self.left:
                 coming.close()
                 if self.left:
                     hooks.checkpoint(self)

@@ -196,6 +196,10 @@ def test_patience_ends_a_run_that_does_not_improve() -> None:
     made.validation = Validation(world.training_data(6))
     state = made.fit()
     assert state.step < 100 and made.state.stale == 2
+    again = trainer(steps=1000, validations=200, patience=2)
+    files = snapshot(made).files()
+    again.state = restore(files, again.model, again.ema, again.optimizers, again.ledger)
+    assert again.fit().step == made.state.step
 
 
 def test_a_batch_that_cannot_be_split_is_refused() -> None:
