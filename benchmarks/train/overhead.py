@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -52,14 +51,12 @@ def one(side: str, root: str, day: str, minutes: float, workers: int, batch: int
         with connect(ClusterSettings(cpus=2)):
             candidate = run(lake, day, _config(minutes, workers, batch), run_name="overhead")
         record = json.loads(candidate.read_file("training.json"))
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return {
         "side": side,
         "workers": workers,
         "samples": record["samples_seen"],
         "loop_seconds": record["seconds"],
         "wall_seconds": round(time.monotonic() - began, 1),
-        "cpu_seconds": round(sum(u.ru_utime + u.ru_stime for u in usage), 1),
     }
 
 
@@ -116,14 +113,12 @@ def compare_ray(options: argparse.Namespace) -> None:
         }
         for side, (process, root) in started.items():
             rows[side].append(_finish(process, root))
-    print("\n| | samples a second of the loop | seconds before and after it | CPU seconds |")
-    print("|---|---|---|---|")
+    print("\n| | samples a second of the loop | seconds before and after it |\n|---|---|---|")
     rate = {}
     for side, found in rows.items():
         rate[side] = median(row["samples"] / row["loop_seconds"] for row in found)
         outside = median(row["wall_seconds"] - row["loop_seconds"] for row in found)
-        cpu = median(row["cpu_seconds"] for row in found)
-        print(f"| {side} | {rate[side]:.1f} | {outside:.1f} | {cpu:.0f} |")
+        print(f"| {side} | {rate[side]:.1f} | {outside:.1f} |")
     print(f"\noverhead of Ray Train in the loop: {100 * (rate['bare'] / rate['ray'] - 1):+.1f} %")
 
 
