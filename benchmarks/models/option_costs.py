@@ -19,6 +19,7 @@ import torch
 from benchmarks.models.presets import batch_of
 from mmcore.models.config import load_preset
 from mmcore.models.fusion_model import FusionModel
+from mmcore.train.augment import Augmentation
 from mmcore.train.balance import add_training_parameters
 from mmcore.train.batches import Batch
 from mmcore.train.losses import TASKS, Modes, TaskLosses
@@ -63,7 +64,9 @@ def _step(
     for number, batch in enumerate(batches):
         torch.manual_seed(number)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            sums = losses(batch, 0.5, Ranks(), soft, cached[number] if cached else None)
+            sums = losses(
+                batch, Augmentation(0.5), Ranks(), soft, cached[number] if cached else None
+            )
         sums.sum().backward()
 
 

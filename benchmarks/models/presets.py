@@ -17,6 +17,7 @@ import torch
 
 from mmcore.models.config import BOS, EOS, load_preset, preset_names
 from mmcore.models.fusion_model import FusionModel, normalise_pixels, parameter_count
+from mmcore.train.augment import Augmentation
 from mmcore.train.batches import AUGMENT_COLUMNS, Batch
 from mmcore.train.losses import Modes, TaskLosses
 from mmcore.train.precision import use_bfloat16
@@ -93,7 +94,7 @@ def main() -> None:
         ) -> None:
             model.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                sums = losses(batch, 0.5, Ranks())
+                sums = losses(batch, Augmentation(0.5), Ranks())
             sums.sum().backward()
 
         row = [name, f"{config.image.kind} {config.image.size}", f"{parameter_count(model):,}"]

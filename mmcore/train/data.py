@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmcore.models.config import PAD
 from mmcore.models.labels import SENTIMENTS, Labels
 from mmcore.models.text import TextTokenizer, pad_ids
 from mmcore.train.vocabulary import answer_key, caption_language
+from mmcore.train.wording import says_colours, says_sides
 
 MAX_CAPTIONS = 16  # of one sample, best first
 MAX_QUESTIONS = 64
@@ -24,11 +25,14 @@ class TextTable:
     """Every distinct text once, as token ids framed by BOS and EOS; int32 [texts, T] padded.
 
     identity: int64 [texts], a hash of the text: equal for equal texts whichever table they are in.
+    sides, colours: bool [texts], which tell left from right and which name a colour.
     """
 
     ids: NDArray[np.int32]
     lengths: NDArray[np.int32]
     identity: NDArray[np.int64]
+    sides: NDArray[np.bool_]
+    colours: NDArray[np.bool_]
 
     def rows(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ids of some texts, padded to the longest of them: int64 [len(numbers), T]."""
@@ -45,6 +49,8 @@ class LabelTable:
     questions, answers, question_weights: [N, Q]; text number, class, confidence.
     tags: float32 [N, V], the confidence of each tag; tag_weights [N], 0 where nothing is known.
     sentiment [N], sentiment_weights [N]; clusters int64 [N], equal for near-duplicates.
+    sides, colours: bool [N], whether any caption, question, answer or tag of the sample tells left
+        from right, or names a colour.
     """
 
     texts: TextTable
@@ -59,6 +65,8 @@ class LabelTable:
     sentiment: NDArray[np.int32]
     sentiment_weights: NDArray[np.float32]
     clusters: NDArray[np.int64]
+    sides: NDArray[np.bool_]
+    colours: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.clusters)
@@ -105,7 +113,8 @@ class _Texts:
         texts = list(self.numbers)
         ids = pad_ids(tokenizer.ids(texts), max_tokens).astype(np.int32)
         identity = np.array([_identity(text) for text in texts], np.int64)
-        return TextTable(ids, (ids != PAD).sum(axis=1).astype(np.int32), identity)
+        lengths = (ids != PAD).sum(axis=1).astype(np.int32)
+        return TextTable(ids, lengths, identity, says_sides(texts), says_colours(texts))
 
 
 Triple = tuple[int, int, float]
@@ -163,12 +172,15 @@ def build_table(
     for number, record in numbered:
         rows.add(number, record)
     captions, questions = _ragged(rows.captions), _ragged(rows.questions)
+    texts = rows.texts.table(tokenizer, max_tokens)
     tags = np.zeros((len(rows.tags), max(1, len(labels.tags))), np.float32)
     for row, found in enumerate(rows.tags):
         for tag, weight in found:
             tags[row, tag] = weight
+    sides = _said(captions, questions, tags, labels, texts.sides, says_sides)
+    colours = _said(captions, questions, tags, labels, texts.colours, says_colours)
     return LabelTable(
-        rows.texts.table(tokenizer, max_tokens),
+        texts,
         captions[..., 0].astype(np.int32),
         captions[..., 2].astype(np.float32),
         captions[..., 1].astype(np.int32),
@@ -181,7 +193,33 @@ def build_table(
         np.array(rows.sentiment, np.int32),
         np.array(rows.sentiment_weights, np.float32),
         np.array(rows.clusters, np.int64),
+        sides,
+        colours,
     )
+
+
+def _said(
+    captions: NDArray[np.float64],
+    questions: NDArray[np.float64],
+    tags: NDArray[np.float32],
+    labels: Labels,
+    texts: NDArray[np.bool_],
+    says: Callable[[Sequence[str]], NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
+    """Whether a sample's captions, questions, answers or tags say something: bool [N].
+
+    texts: bool [texts], which of the texts do.
+    """
+    said: NDArray[np.bool_] = texts[captions[..., 0].astype(np.int64)].any(
+        axis=1
+    )  # an unused place is text 0: ""
+    said |= texts[questions[..., 0].astype(np.int64)].any(axis=1)
+    if labels.answers:
+        answers = says(labels.answers)[questions[..., 1].astype(np.int64)]
+        said |= (answers & (questions[..., 2] > 0)).any(axis=1)
+    if labels.tags:
+        said |= (tags[:, says(labels.tags)] > 0).any(axis=1)
+    return said
 
 
 def _captions(record: dict[str, Any]) -> list[dict[str, Any]]:

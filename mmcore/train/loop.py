@@ -21,6 +21,7 @@ from mmcore.errors import MmcoreError, UserError
 from mmcore.models.fusion_model import FusionModel
 from mmcore.shards.order import rank_share
 from mmcore.shards.reader import ahead
+from mmcore.train.augment import Augmentation
 from mmcore.train.balance import add_training_parameters, guess_losses, total_loss
 from mmcore.train.batches import Batch, make_batch
 from mmcore.train.checkpoint import RunState
@@ -101,6 +102,7 @@ class Trainer:
         self.optimizers = Optimizers(model, settings, self.ranks, self.bfloat16)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._weights, self._guess_losses = self._loss_factors()
+        self._augmentation = Augmentation.of(settings)
         self._tally = torch.zeros(2, len(TASKS), dtype=torch.float64)  # loss sums, weights
         self._refused_in_a_row = 0
         self._stop = False
@@ -168,7 +170,8 @@ class Trainer:
             rank_share(cursor + part * number, part, ranks.rank, ranks.world)
             for number in range(settings.accumulate)
         ]
-        return [make_batch(self.samples, self.seed, *share, settings.questions) for share in shares]
+        wanted = settings.questions, settings.captions
+        return [make_batch(self.samples, self.seed, *share, *wanted) for share in shares]
 
     def _agree(self, seconds: float, save: bool, leave: bool, batches: list[Batch]) -> _Agreed:
         """One message a step: rank 0's clock, its stop flag and whether it wants a checkpoint;
@@ -194,7 +197,7 @@ class Trainer:
         for number, batch in enumerate(batches):
             self._reseed(number)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                part = self.losses(batch, settings.augmentation, self.ranks, soft, cached[number])
+                part = self.losses(batch, self._augmentation, self.ranks, soft, cached[number])
             total_loss(part / divisor, self._weights, present, self.model, share).backward()
             sums += part.detach()
         self.ranks.sum_gradients(self._parameters)
@@ -225,7 +228,7 @@ class Trainer:
             return [None] * len(batches)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             return self.losses.cache_contrastive(
-                batches, settings.augmentation, self.ranks, self._reseed, soft
+                batches, self._augmentation, self.ranks, self._reseed, soft
             )
 
     def _refuse(self) -> None:
@@ -284,7 +287,7 @@ class Trainer:
         settings, weights = self.settings, self.settings.loss_weights
         guesses = guess_losses(
             self.model.config,
-            settings.batch_size,
+            settings.batch_size * settings.captions,
             torch.from_numpy(self.samples.tag_rates()),
             settings.contrastive_loss,
         )

@@ -21,7 +21,7 @@ from mmcore.models.config import PAD
 from mmcore.models.fusion_model import FusionModel, is_features
 from mmcore.models.layers import Encoded, full_precision
 from mmcore.models.prompts import question_prompts, with_answers
-from mmcore.train.augment import view
+from mmcore.train.augment import Augmentation, Said, view
 from mmcore.train.balance import BIAS
 from mmcore.train.batches import Batch
 from mmcore.train.consistency import STRENGTH, consistency_sum, unlabelled
@@ -60,11 +60,13 @@ class Modes:
 
 
 class Encodings(NamedTuple):
-    """What the tasks of one batch share."""
+    """What the tasks of one batch share. pairs: the unit embeddings of P image-text pairs, each
+    [P, E]: every image with its caption, then with its next one, ..."""
 
     pixels: Tensor
     image: Encoded
     text: Encoded
+    pairs: tuple[Tensor, Tensor]
 
 
 class TaskLosses(nn.Module):
@@ -105,7 +107,7 @@ class TaskLosses(nn.Module):
         return torch.stack(
             [
                 batch.image_weight.double().sum(),
-                captions.sum(),
+                captions.sum() + batch.more_weight.double().sum(),
                 2 * captions.sum(),
                 (tokens * captions).sum(),
                 questions.sum(),
@@ -121,7 +123,7 @@ class TaskLosses(nn.Module):
     def forward(
         self,
         batch: Batch,
-        strength: float,
+        augmentation: Augmentation,
         ranks: Ranks,
         soft: float = 0.0,
         cached: CachedGradients | None = None,
@@ -131,17 +133,16 @@ class TaskLosses(nn.Module):
         soft: share of the teacher in the contrastive targets; cached: the contrastive loss of the
         whole batch that this one is a part of, from ``cache_contrastive``.
         """
-        enc = self._encode(batch, strength)
-        image = self.model.embed(enc.image, "image")
-        text = self.model.embed(enc.text, "text")
+        enc = self._encode(batch, augmentation)
+        image, text = (side[: len(batch.pixels)] for side in enc.pairs)
         zero = image.new_zeros(())
         on, colours = self.weights, not is_features(batch.pixels)
         contrastive = zero
         if cached is not None:
-            contrastive = cached.loss((image, text), self._head())
+            contrastive = cached.loss(enc.pairs, self._head())
         elif on.contrastive:
-            opinion = self._soft_targets([batch], strength, soft)
-            contrastive = self._contrastive([batch], (image, text), self._head(), ranks, opinion)
+            opinion = self._soft_targets([batch], augmentation, soft)
+            contrastive = self._contrastive([batch], enc.pairs, self._head(), ranks, opinion)
         sums = [
             self._reconstruction(batch, enc) if on.reconstruction and colours else zero,
             contrastive,
@@ -159,7 +160,7 @@ class TaskLosses(nn.Module):
     def cache_contrastive(
         self,
         batches: Sequence[Batch],
-        strength: float,
+        augmentation: Augmentation,
         ranks: Ranks,
         reseed: Callable[[int], None],
         soft: float = 0.0,
@@ -171,10 +172,9 @@ class TaskLosses(nn.Module):
 
         def embed(part: int) -> tuple[Tensor, Tensor]:
             reseed(part)
-            enc = self._encode(batches[part], strength)
-            return self.model.embed(enc.image, "image"), self.model.embed(enc.text, "text")
+            return self._encode(batches[part], augmentation).pairs
 
-        opinion = self._soft_targets(batches, strength, soft)
+        opinion = self._soft_targets(batches, augmentation, soft)
         with kept_buffers(self.model):
             return cache_gradients(
                 len(batches),
@@ -183,11 +183,10 @@ class TaskLosses(nn.Module):
                 self._head(),
             )
 
-    def _encode(self, batch: Batch, strength: float) -> Encodings:
-        pixels = view(batch.pixels, batch.uniform, strength)
-        return Encodings(
-            pixels, self.model.encode_image(pixels), self.model.encode_text(batch.captions)
-        )
+    def _encode(self, batch: Batch, augmentation: Augmentation) -> Encodings:
+        pixels = _view(batch, augmentation)
+        image, text = self.model.encode_image(pixels), self.model.encode_text(batch.captions)
+        return Encodings(pixels, image, text, _pairs(self.model, batch, image, text))
 
     def _head(self) -> tuple[Tensor, ...]:
         """What all similarities have in common: their scale, and their offset if there is one."""
@@ -206,9 +205,9 @@ class TaskLosses(nn.Module):
             embeddings[0],
             embeddings[1],
             head[0],
-            torch.cat([b.caption_weight for b in batches]),
-            torch.cat([b.cluster for b in batches]),
-            torch.cat([b.caption_text for b in batches]),
+            torch.cat([part for b in batches for part in (b.caption_weight, b.more_weight)]),
+            torch.cat([_tile(b.cluster, b) for b in batches]),
+            torch.cat([part for b in batches for part in (b.caption_text, b.more_text)]),
             ranks,
             bias=head[1] if len(head) > 1 else None,
             soft=soft,
@@ -216,17 +215,22 @@ class TaskLosses(nn.Module):
 
     @torch.no_grad()
     def _soft_targets(
-        self, batches: Sequence[Batch], strength: float, share: float
+        self, batches: Sequence[Batch], augmentation: Augmentation, share: float
     ) -> SoftTargets | None:
         teacher = self._teacher[0]
         if teacher is None or share <= 0:
             return None
-        images, texts = [], []
-        for batch in batches:
-            pixels = view(batch.pixels, batch.uniform, strength)
-            images.append(teacher.embed(teacher.encode_image(pixels), "image"))
-            texts.append(teacher.embed(teacher.encode_text(batch.captions), "text"))
-        return SoftTargets(torch.cat(images), torch.cat(texts), teacher.retrieval.scale, share)
+        pairs = [
+            _pairs(
+                teacher,
+                batch,
+                teacher.encode_image(_view(batch, augmentation)),
+                teacher.encode_text(batch.captions),
+            )
+            for batch in batches
+        ]
+        images, texts = (torch.cat(side) for side in zip(*pairs, strict=True))
+        return SoftTargets(images, texts, teacher.retrieval.scale, share)
 
     def _reconstruction(self, batch: Batch, encodings: Encodings) -> Tensor:
         target = self.model.reconstruction_target(encodings.pixels)
@@ -311,7 +315,8 @@ class TaskLosses(nn.Module):
             return enc.image.pooled.new_zeros(())
         # other random numbers than the weak view's, as uniform as they
         uniform = (batch.uniform[rows] + 0.618034) % 1.0
-        strong = view(batch.pixels[rows], uniform, STRENGTH)
+        said = Said(batch.sides[rows], batch.colours[rows])
+        strong = view(batch.pixels[rows], uniform, said, Augmentation(STRENGTH))
         weak = Encoded(enc.image.tokens[rows], None, enc.image.pooled[rows])
         seen = self.model.encode_image(strong)
         return consistency_sum(self.model, weak, seen, missing[:, rows], self.threshold)
@@ -331,6 +336,34 @@ class TaskLosses(nn.Module):
         feelings = F.cross_entropy(self.model.feeling(fused), batch.sentiment, reduction="none")
         tags = _tag_loss(self.model.tagging(fused), batch)
         return tags, (feelings * batch.sentiment_weight).sum()
+
+
+def _view(batch: Batch, augmentation: Augmentation) -> Tensor:
+    return view(batch.pixels, batch.uniform, Said(batch.sides, batch.colours), augmentation)
+
+
+def _tile(rows: Tensor, batch: Batch) -> Tensor:
+    """Rows of the B images -> of the P pairs: again for every further caption."""
+    times = 1 + len(batch.more_weight) // max(1, len(rows))
+    return rows.repeat(times, *(1 for _ in rows.shape[1:]))
+
+
+def _pairs(
+    model: FusionModel, batch: Batch, image: Encoded, text: Encoded
+) -> tuple[Tensor, Tensor]:
+    """Embeddings of every image beside each of its captions: two tensors [P, E].
+
+    A pair without a caption has a text of zeros; its weight is 0.
+    """
+    images, texts = model.embed(image, "image"), model.embed(text, "text")
+    there = batch.more_weight > 0
+    if not len(there):
+        return images, texts
+    more = texts.new_zeros(len(there), texts.shape[1])
+    if bool(there.any()):
+        encoded = model.encode_text(batch.more_captions[there])
+        more = more.index_put((there.nonzero()[:, 0],), model.embed(encoded, "text"))
+    return _tile(images, batch), torch.cat([texts, more])
 
 
 def _unlabelled(batch: Batch) -> Tensor:

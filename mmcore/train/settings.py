@@ -64,6 +64,12 @@ class LoopSettings(BaseModel):
         description="with accumulate above 1: contrast all samples of the step, not of a part, for "
         "one more forward pass of the encoders",
     )
+    captions: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="captions contrasted with an image each visit, where it has several",
+    )
     questions: int = Field(6, ge=1, le=64, description="questions asked about an image each visit")
     optimizer: Literal["muon", "adamw"] = Field(
         "muon", description="muon: for hidden matrices, with adamw for the rest; or adamw alone"
@@ -82,6 +88,16 @@ class LoopSettings(BaseModel):
         "auto", description="bfloat16 arithmetic; auto: where the processor has it"
     )
     augmentation: float = Field(0.5, ge=0, le=3, description="strength; 0 is none")
+    crop: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="largest share of the sides that augmentation cuts off, where no text of the "
+        "image tells left from right; 0.5 suits photographs",
+    )
+    mirror: bool = Field(
+        True, description="mirror half of the images of which no text tells left from right"
+    )
     loss_weights: LossWeights = LossWeights()
     contrastive_loss: Literal["softmax", "sigmoid"] = Field(
         "softmax", description="softmax over the batch (CLIP), or each pair on its own (SigLIP)"

@@ -15,6 +15,7 @@ from mmcore.errors import UserError
 from mmcore.models import load_model
 from mmcore.models.artifact import Artifact, save_artifact
 from mmcore.models.backbone import load_pretrained
+from mmcore.train.augment import Augmentation
 from mmcore.train.batches import make_batch
 from mmcore.train.losses import Modes, TaskLosses
 from mmcore.train.ranks import Ranks
@@ -42,7 +43,8 @@ def test_a_backbone_gets_a_gradient_and_is_saved_with_the_model(
 ) -> None:
     model = tiny.model(image=_image(image), text={"kind": "transformers", "backbone": BERT})
     losses = TaskLosses(model, LossWeights(), Modes())
-    losses(make_batch(world.training_data(6), 0, 0, 6, 2), 0.5, Ranks()).sum().backward()
+    batch = make_batch(world.training_data(6), 0, 0, 6, 2)
+    losses(batch, Augmentation(0.5), Ranks()).sum().backward()
     for encoder in (model.image_encoder, model.text_encoder):
         trained = [p.grad is not None and bool(p.grad.any()) for p in encoder.parameters()]
         assert sum(trained) >= 0.8 * len(trained)

@@ -13,6 +13,7 @@ from mmcore.models import load_preset, preset_names
 from mmcore.models.artifact import Artifact, load_artifact, save_artifact
 from mmcore.models.config import ModelConfig, parse_config
 from mmcore.models.fusion_model import FusionModel, parameter_count
+from mmcore.train.augment import Augmentation
 from mmcore.train.batches import make_batch
 from mmcore.train.losses import TASKS, Modes, TaskLosses
 from mmcore.train.ranks import Ranks
@@ -42,7 +43,7 @@ def test_every_combination_gets_a_gradient_for_every_weight_and_is_saved(
     batch = make_batch(samples, 0, 0, 12, 2)
     # every mode of missing modalities has to occur, else its learned vectors get no gradient
     losses = TaskLosses(model, LossWeights(), Modes(0.5, 0.4, 0.3))
-    sums = losses(batch, 1.0, Ranks())
+    sums = losses(batch, Augmentation(1.0), Ranks())
     sums.sum().backward()
     assert torch.isfinite(sums).all() and len(sums) == len(TASKS)
     assert all(value > 0 for task, value in zip(TASKS, sums, strict=True) if task not in OPTIONS)

@@ -15,7 +15,7 @@ from mmcore.models import load_model
 from mmcore.models.artifact import Artifact, save_artifact
 from mmcore.models.config import BOS, EOS, PAD
 from mmcore.models.predictor import Predictor
-from mmcore.train.augment import augment
+from mmcore.train.augment import Augmentation, Said, augment
 from mmcore.train.balance import BIAS, LOG_VARIANCE, add_training_parameters, total_loss
 from mmcore.train.batches import make_batch
 from mmcore.train.checkpoint import restore, take_snapshot
@@ -180,7 +180,8 @@ def test_consistency_believes_only_what_the_model_is_sure_of() -> None:
     model = tiny.model().eval()
     images = batch.pixels.float() / 64 - 2
     weak = model.encode_image(images)
-    strong = model.encode_image(augment(images, (batch.uniform + 0.5) % 1, 2.5))
+    said = Said(batch.sides, batch.colours)
+    strong = model.encode_image(augment(images, (batch.uniform + 0.5) % 1, said, Augmentation(2.5)))
     assert consistency_sum(model, weak, strong, missing, 0.99) == 0  # a new model is never sure
     with torch.no_grad():  # now it is, and says something else of every picture
         model.tagging.mlp.down.weight.mul_(400)
@@ -196,10 +197,10 @@ def test_consistency_counts_the_labels_that_are_missing() -> None:
     batch.tag_weight[:3] = 0
     losses = TaskLosses(tiny.model(), LossWeights(consistency=1.0), Modes(), threshold=0.51)
     assert losses.counts(batch)[TASKS.index("consistency")] == 3
-    assert losses(batch, 0.5, Ranks())[TASKS.index("consistency")] > 0
+    assert losses(batch, Augmentation(0.5), Ranks())[TASKS.index("consistency")] > 0
     batch.image_weight[:3] = 0  # unreadable, or here once more for questions only
     assert losses.counts(batch)[TASKS.index("consistency")] == 0
-    assert losses(batch, 0.5, Ranks())[TASKS.index("consistency")] == 0
+    assert losses(batch, Augmentation(0.5), Ranks())[TASKS.index("consistency")] == 0
 
 
 def test_the_decoder_learns_to_write_answers() -> None:

@@ -12,12 +12,17 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 
-from mmcore.train.augment import augment
+from mmcore.models.fusion_model import normalise_pixels
+from mmcore.models.images import decode_images
+from mmcore.shards.order import SampleOrder, Visits
+from mmcore.train.augment import Augmentation, Said, augment
 from mmcore.train.balance import guess_losses
 from mmcore.train.batches import AUGMENT_COLUMNS, make_batch
 from mmcore.train.contrastive import contrastive_sum, hard_negatives
+from mmcore.train.data import build_table
 from mmcore.train.losses import TASKS, Modes, TaskLosses
 from mmcore.train.ranks import Ranks
+from mmcore.train.samples import MemorySamples
 from mmcore.train.settings import LossWeights
 from tests.models import tiny
 from tests.train import world
@@ -90,7 +95,7 @@ def test_each_loss_starts_near_the_loss_of_a_guess() -> None:
     batch = make_batch(samples, 0, 0, 24, 2)
     losses = TaskLosses(model, LossWeights(), Modes())
     guess = guess_losses(model.config, 24, torch.from_numpy(samples.tag_rates()))
-    relative = losses(batch, 0.0, Ranks()).detach() / losses.counts(batch).float()
+    relative = losses(batch, Augmentation(0.0), Ranks()).detach() / losses.counts(batch).float()
     for task, value in list(zip(TASKS, relative.tolist(), strict=True))[:8]:  # the rest is off
         assert 0.4 < value / guess[task] < (6 if task == "reconstruction" else 2.5), task
 
@@ -100,8 +105,60 @@ def test_a_loss_with_weight_zero_is_not_computed() -> None:
     batch = make_batch(samples, 0, 0, 8, 2)
     off = ("reconstruction", "matching", "caption", "vqa", "tags", "sentiment", "local_tags")
     weights = LossWeights(**dict.fromkeys(off, 0))
-    sums = TaskLosses(tiny.model(), weights, Modes())(batch, 0.0, Ranks())
+    sums = TaskLosses(tiny.model(), weights, Modes())(batch, Augmentation(0.0), Ranks())
     assert [task for task, value in zip(TASKS, sums, strict=True) if value] == ["contrastive"]
+
+
+def test_every_caption_of_a_visit_finds_its_picture_and_none_is_a_negative_of_another() -> None:
+    samples = _several_captions()
+    batch = make_batch(samples, 0, 0, 4, 2, captions=3)
+    there = (batch.more_weight > 0).view(2, 4).tolist()
+    assert there == [[True, True, True, False], [True, True, False, False]]
+    weights = LossWeights(**{**dict.fromkeys(TASKS, 0.0), "contrastive": 1.0})
+    model = tiny.model().eval()
+    losses = TaskLosses(model, weights, Modes())
+    found = losses(batch, Augmentation(0.0), Ranks())[TASKS.index("contrastive")]
+
+    image = model.embed(model.encode_image(normalise_pixels(batch.pixels)), "image")
+    first = model.embed(model.encode_text(batch.captions), "text")
+    more = model.embed(model.encode_text(batch.more_captions), "text")
+    text = torch.cat([first, more])
+    owner = torch.arange(4).repeat(3)
+    weight = torch.cat([batch.caption_weight, batch.more_weight])
+    there = weight > 0
+    similarity = model.retrieval.scale * text @ image.T
+    expected = torch.zeros(())
+    for row in torch.nonzero(there)[:, 0].tolist():
+        other = there & (owner != owner[row])
+        own = similarity[row, owner[row]]
+        to_image = torch.cat([own[None], similarity[row, owner[other]]]).logsumexp(0) - own
+        to_text = torch.cat([own[None], similarity[other, owner[row]]]).logsumexp(0) - own
+        expected = expected + weight[row] * (to_image + to_text) / 2
+    torch.testing.assert_close(found, expected)
+    count = losses.counts(batch)[TASKS.index("contrastive")]
+    assert float(count) == pytest.approx(float(weight.sum()))
+
+
+def _several_captions() -> MemorySamples:
+    """Samples of three, three, two and one captions, in an order of their own."""
+    pictures, records = world.samples(4)
+    for number, record in enumerate(records):
+        texts = [f"the picture of number {number}", f"{number} again", f"once more {number}"]
+        kept = texts[: (3, 3, 2, 1)[number]]
+        record["captions"] = [
+            {"text": t, "lang": "en", "confidence": 0.9 - 0.1 * n} for n, t in enumerate(kept)
+        ]
+    table = build_table(records, tiny.LABELS, tiny.tokenizer(), 16)
+    pixels = decode_images(pictures, 32)
+    order = _Straight(np.array([4]), 0)
+    return MemorySamples(table, lambda numbers: pixels[numbers], order)
+
+
+class _Straight(SampleOrder):
+    """Samples as they are numbered."""
+
+    def slice(self, start: int, stop: int) -> Visits:
+        return Visits(np.arange(start, stop), np.zeros(stop - start, np.uint8))
 
 
 def test_confidence_is_the_weight_of_a_label() -> None:
@@ -121,11 +178,33 @@ def test_augmentation_keeps_left_left_and_colours_their_hue() -> None:
     pixels[:, 0, 10:22, 2:14] = 2.0  # a red square on the left
     uniform = torch.rand(64, AUGMENT_COLUMNS, generator=torch.Generator().manual_seed(3))
     uniform[:, 8] = 1.0  # no erased box: it may cover the square
-    out = augment(pixels, uniform, 1.0)
+    everything = torch.ones(64, dtype=torch.bool)
+    said = Said(sides=everything, colours=everything)
+    out = augment(pixels, uniform, said, Augmentation(1.0, crop=0.5, mirror=True))
     red = out[:, 0] - out[:, 1]
     assert (red[:, :, :16].sum(dim=(1, 2)) > red[:, :, 16:].sum(dim=(1, 2)) * 3).all()
     assert (out[:, 1] - out[:, 2]).abs().mean() < 0.2
-    torch.testing.assert_close(augment(pixels, uniform, 0.0), pixels)
+    none = Augmentation(0.0, crop=0.5, mirror=True)
+    torch.testing.assert_close(augment(pixels, uniform, said, none), pixels)
+
+
+def test_what_no_text_tells_is_mirrored_cropped_and_tinted() -> None:
+    pixels = torch.full((64, 3, 32, 32), -1.0)
+    pixels[:, 0, :, :16] = 2.0  # the left half is red
+    uniform = torch.rand(64, AUGMENT_COLUMNS, generator=torch.Generator().manual_seed(3))
+    uniform[:, 8] = 1.0
+    said = Said(sides=torch.arange(64) < 32, colours=torch.arange(64) >= 32)
+    out = augment(pixels, uniform, said, Augmentation(1.0, mirror=True))
+    red = out[:, 0] - out[:, 1]
+    turned = red[:, :, 24:].mean(dim=(1, 2)) > red[:, :, :8].mean(dim=(1, 2))
+    assert not turned[:32].any()
+    assert torch.equal(turned[32:], uniform[32:, 16] < 0.5) and turned.any()
+    tinted = (out[:, 1] - out[:, 2]).mean(dim=(1, 2)).abs()
+    assert tinted[:32].max() > 0.1 and tinted[32:].max() < 0.02
+    # a crop of up to half of the sides often loses one of the two halves
+    cropped = augment(pixels, uniform, said, Augmentation(1.0, crop=0.9))
+    spread = cropped[:, 0].std(dim=(1, 2))
+    assert (spread[32:] < 0.5).any() and not (spread[:32] < 0.5).any()
 
 
 def _gradients(weight: torch.Tensor, ranks: Ranks, first: int, count: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 from mmcore.lake import Dataset, Lake
 from mmcore.shards.order import SampleOrder, Visits
 from mmcore.shards.reader import Problem, SampleStore, Skipped
+from mmcore.train.augment import Augmentation
 from mmcore.train.batches import Batch, make_batch
 from mmcore.train.loading import Data, training_samples
 from mmcore.train.losses import TASKS, Modes, TaskLosses
@@ -94,7 +95,7 @@ def test_a_skipped_sample_changes_no_loss(shards: Dataset) -> None:
     losses = TaskLosses(tiny.model(), LossWeights(reconstruction=0), Modes())
     assert losses.counts(batch)[0] == 19
     with torch.no_grad():
-        sums = [losses(b, 0.0, Ranks()) for b in (batch, other)]
+        sums = [losses(b, Augmentation(0.0), Ranks()) for b in (batch, other)]
     torch.testing.assert_close(sums[0], sums[1], rtol=1e-5, atol=1e-5)
 
 

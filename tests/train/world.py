@@ -27,9 +27,14 @@ def samples(count: int, first: int = 0) -> tuple[list[bytes], list[dict[str, Any
     return pictures, [tiny.record(*kind, number=first + n) for n, kind in enumerate(kinds)]
 
 
-def training_data(count: int, seed: int = 0) -> MemorySamples:
-    """What the loop reads: label arrays, a function that gives pixels, and the order."""
+def training_data(count: int, seed: int = 0, captions: int = 1) -> MemorySamples:
+    """What the loop reads: label arrays, a function that gives pixels, and the order. captions: of
+    each sample."""
     pictures, records = samples(count)
+    for number, record in enumerate(records):
+        for more in range(1, captions):
+            text = f"{'once more ' * more} a square {number}"
+            record["captions"].append({"text": text, "lang": "en", "confidence": 0.7})
     table = build_table(records, tiny.LABELS, tiny.tokenizer(), 16)
     decoded: NDArray[np.uint8] = decode_images(pictures, 32)
     return MemorySamples(

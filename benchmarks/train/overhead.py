@@ -1,0 +1,160 @@
+"""What Ray costs a training, and what a second rank brings.
+
+    python -m benchmarks.train.overhead ray LAKE --day 2026-11-25 --minutes 10 --rounds 2
+    python -m benchmarks.train.overhead ranks LAKE --day 2026-11-25 --minutes 2 --rounds 3
+
+`ray`: the same training of one rank, once as the train stage runs it (Ray Train, checkpoints,
+progress), once as a bare process that calls the rank's function. Both run at the same time, each
+with its whole process tree on a core of its own, and change cores every round. `ranks`: one rank
+against two with the same threads and samples for each, one after the other, both as the stage runs
+them. Wants a quiet machine of two cores. Every training is from nothing, on links to the lake's
+files in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from mmcore.cluster import ClusterSettings, connect
+from mmcore.lake import Lake
+from mmcore.models.config import load_preset
+from mmcore.train.pixels import Neighbours
+from mmcore.train.rank import Callbacks, Job, train_rank
+from mmcore.train.ranks import Ranks
+from mmcore.train.run_folder import RunFolder
+from mmcore.train.settings import TrainSettings
+from mmcore.train.stage import Config, run
+
+
+def _config(minutes: float, workers: int, batch: int) -> Config:
+    return Config(budget_minutes=minutes, workers=workers, batch_size=batch)
+
+
+def one(side: str, root: str, day: str, minutes: float, workers: int, batch: int) -> dict[str, Any]:
+    """Train once in this process or below it; what it did in what time."""
+    began, lake = time.monotonic(), Lake(root)
+    if side == "bare":
+        record = _bare(lake, day, _config(minutes, workers, batch))
+    else:
+        with connect(ClusterSettings(cpus=2)):
+            candidate = run(lake, day, _config(minutes, workers, batch), run_name="overhead")
+        record = json.loads(candidate.read_file("training.json"))
+    return {
+        "side": side,
+        "workers": workers,
+        "samples": record["samples_seen"],
+        "loop_seconds": record["seconds"],
+        "wall_seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def _bare(lake: Lake, day: str, config: Config) -> dict[str, Any]:
+    job = Job(
+        lake.up_to("shards", day),
+        lake.dataset("tokenizer").read_file("tokenizer.json").decode("utf-8"),
+        load_preset(config.preset),
+        TrainSettings.model_validate(config.model_dump(include=set(TrainSettings.model_fields))),
+        0,
+        None,
+    )
+    folder = RunFolder(lake.storage, "bare")
+    name = f"bare-{os.getpid()}"
+    callbacks = Callbacks(lambda line: print(line, file=sys.stderr, flush=True))
+    train_rank(job, folder, Ranks(), Neighbours(name), torch.device("cpu"), callbacks)
+    record: dict[str, Any] = json.loads(folder.result()["training.json"])
+    return record
+
+
+def _start(
+    options: argparse.Namespace, side: str, core: int | None, workers: int, batch: int
+) -> tuple[subprocess.Popen[str], Path]:
+    """A process that runs one side on links to the lake; its whole tree on one core if asked."""
+    root = Path(tempfile.mkdtemp(prefix="mmcore-overhead-"))
+    for name in ("shards", "tokenizer"):
+        source = Path(options.lake) / "datasets" / name
+        shutil.copytree(source, root / "datasets" / name, copy_function=os.link)
+    command = [sys.executable, "-m", "benchmarks.train.overhead", "one", str(root)]
+    command += ["--side", side, "--day", options.day, "--minutes", str(options.minutes)]
+    command += ["--workers", str(workers), "--batch", str(batch)]
+    if core is not None:
+        command = ["taskset", "-c", str(core), *command]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True), root
+
+
+def _finish(process: subprocess.Popen[str], root: Path) -> dict[str, Any]:
+    output = process.communicate()[0]
+    shutil.rmtree(root)
+    if process.returncode:
+        raise SystemExit(f"a training failed with exit code {process.returncode}")
+    found: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    print(json.dumps(found), flush=True)
+    return found
+
+
+def compare_ray(options: argparse.Namespace) -> None:
+    """Bare and Ray beside each other, changing cores."""
+    rows: dict[str, list[dict[str, Any]]] = {"bare": [], "ray": []}
+    for number in range(options.rounds):
+        started = {
+            side: _start(options, side, (place + number) % 2, 1, options.batch)
+            for place, side in enumerate(rows)
+        }
+        for side, (process, root) in started.items():
+            rows[side].append(_finish(process, root))
+    print("\n| | samples a second of the loop | seconds before and after it |\n|---|---|---|")
+    rate = {}
+    for side, found in rows.items():
+        rate[side] = median(row["samples"] / row["loop_seconds"] for row in found)
+        outside = median(row["wall_seconds"] - row["loop_seconds"] for row in found)
+        print(f"| {side} | {rate[side]:.1f} | {outside:.1f} |")
+    print(f"\noverhead of Ray Train in the loop: {100 * (rate['bare'] / rate['ray'] - 1):+.1f} %")
+
+
+def compare_ranks(options: argparse.Namespace) -> None:
+    """One rank, two ranks, in turns; the same share of a batch for each rank."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for number in range(options.rounds):
+        for workers in (1, 2) if number % 2 == 0 else (2, 1):
+            found = _finish(*_start(options, "ray", None, workers, options.batch * workers))
+            rates[workers].append(found["samples"] / found["loop_seconds"])
+    middle = {workers: median(values) for workers, values in rates.items()}
+    print("\n| ranks | samples a second | efficiency |\n|---|---|---|")
+    for workers, rate in middle.items():
+        print(f"| {workers} | {rate:.1f} | {rate / workers / middle[1]:.3f} |")
+
+
+def main() -> None:
+    """Read the command line; compare, or run one side."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=["ray", "ranks", "one"])
+    parser.add_argument("lake")
+    parser.add_argument("--day", required=True)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--side", choices=["bare", "ray"], default="bare")
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    if options.action == "one":
+        rest = options.day, options.minutes, options.workers, options.batch
+        print(json.dumps(one(options.side, options.lake, *rest)))
+    elif options.action == "ray":
+        compare_ray(options)
+    else:
+        compare_ranks(options)
+
+
+if __name__ == "__main__":
+    main()
