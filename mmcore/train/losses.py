@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmcore.models.attention import Packing, packed
 from mmcore.models.config import PAD
 from mmcore.models.fusion_model import FusionModel, is_features
 from mmcore.models.layers import Encoded, full_precision
@@ -256,11 +257,14 @@ class TaskLosses(nn.Module):
 
     def _caption(self, batch: Batch, image: Encoded) -> Tensor:
         ids, following = batch.captions[:, :-1], batch.captions[:, 1:]
-        logits = self.model.caption_logits(ids, batch.language, image)
-        losses = F.cross_entropy(
-            logits.flatten(0, 1), following.flatten(), ignore_index=PAD, reduction="none"
-        )
-        return (losses.view_as(following).sum(dim=1) * batch.caption_weight).sum()
+        table = self.model.token_embedding.weight
+        states = self.model.captioning.states(ids, batch.language, image, table)
+        # the output weights are the dearest of the model: only where a token follows
+        followed = Packing.of(following != PAD)
+        logits = full_precision(F.linear(packed(states, followed), table))
+        target = following.flatten()[followed.places]
+        losses = F.cross_entropy(logits, target, reduction="none")
+        return (losses * batch.caption_weight[followed.places // followed.length]).sum()
 
     def _vqa(self, batch: Batch, image: Encoded) -> Tensor:
         if not len(batch.answer):
