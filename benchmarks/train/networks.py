@@ -173,7 +173,7 @@ class CrossBlock(nn.Module):
         self.ln_1, self.ln_1_kv = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attn = CrossAttention(width, heads)
         self.ln_2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width, gelu="none")
+        self.mlp = Mlp(width)
 
     def forward(self, x: Tensor, context: Tensor, packing: Packing) -> Tensor:
         x = x + self.attn(self.ln_1(x), self.ln_1_kv(context), packing=packing)
@@ -219,9 +219,7 @@ class CoCa(nn.Module):
 
 
 def blocks(size: Size) -> nn.ModuleList:
-    return nn.ModuleList(
-        TransformerBlock(size.width, size.heads, gelu="none") for _ in range(size.depth)
-    )
+    return nn.ModuleList(TransformerBlock(size.width, size.heads) for _ in range(size.depth))
 
 
 def places_below(lengths: Tensor, width: int | None = None) -> Tensor:
