@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcore.models.attention import Packing, attend, padded
+from mmcore.models.attention import FEW_SHAPES, Packing, attend, packed, padded
 from mmcore.models.layers import CrossAttention, Mlp, TransformerBlock, full_precision
 from mmcore.train.contrastive import contrastive_sum
 from mmcore.train.ranks import Ranks
@@ -121,8 +121,8 @@ class Clip(nn.Module):
         """-> unit vectors [B, D]."""
         lengths = ids.argmax(dim=-1) + 1
         mask = places_below(lengths)
-        packing = Packing.of(mask)
-        x = embedded(ids, mask, self.token_embedding.weight, self.positional_embedding)
+        packing = Packing.of(mask, FEW_SHAPES)
+        x = embedded(ids, packing, self.token_embedding.weight, self.positional_embedding)
         for block in self.blocks[:-1]:
             x = block(x, None, True, packing=packing)
         ends = lengths.cumsum(0) - 1
@@ -145,24 +145,23 @@ class TextWithClass(nn.Module):
 
     def forward(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Packing]:
         """ids [B, T], of which lengths [B] are text -> unit vectors [B, D], and the states
-        [P, D] of tokens that another follows, with their places."""
+        [P, D] of tokens that another follows (and of some padding), with their places."""
         # the class token sees the text and the place behind it, but not itself unless there is none
         seen = torch.clamp(lengths + 1, max=self.context)
         mask = places_below(seen + 1)
         is_class = mask & ~places_below(seen, mask.shape[1])
-        packing, keys = Packing.of(mask), places_below(lengths + 1, mask.shape[1])
-        shown = F.pad(ids, (0, 1))
-        position = torch.arange(mask.shape[1], device=ids.device).expand_as(mask)
-        position = torch.where(is_class, self.context, position)[mask]
-        x = F.embedding(shown[:, : mask.shape[1]][mask], self.token_embedding.weight)
-        ends = is_class[mask]
-        x = torch.where(ends[:, None], self.cls_emb, x) + self.positional_embedding[position]
+        packing, keys = Packing.of(mask, FEW_SHAPES), places_below(lengths + 1, mask.shape[1])
+        ends = is_class.flatten()[packing.places]
+        shown = F.pad(ids, (0, 1))[:, : mask.shape[1]].flatten()[packing.places]
+        position = torch.where(ends, self.context, packing.places % packing.length)
+        x = F.embedding(shown, self.token_embedding.weight)
+        x = torch.where(ends[:, None], self.cls_emb, x)
+        x = x + F.embedding(position, self.positional_embedding)
         for block in self.blocks:
             x = block(x, keys, True, packing=packing)
         text = F.normalize(full_precision(self.ln_final(x[ends]) @ self.text_projection), dim=-1)
-        followed = places_below(lengths - 1)
-        kept = F.pad(followed, (0, mask.shape[1] - followed.shape[1]))[mask]
-        return text, x[kept], Packing.of(followed)
+        followed = Packing.of(places_below(lengths - 1), FEW_SHAPES)
+        return text, packed(padded(x, packing)[:, : followed.length], followed), followed
 
 
 class CrossBlock(nn.Module):
@@ -214,7 +213,7 @@ class CoCa(nn.Module):
         text, states, packing = self.text(ids, lengths)
         logits = self.text_decoder(tokens, states, packing)
         following = ids[:, 1 : packing.length + 1].flatten()[packing.places]
-        captions = F.cross_entropy(full_precision(logits), following)
+        captions = F.cross_entropy(full_precision(logits), following, ignore_index=0)
         return contrastive(image, text, self.logit_scale) + CAPTION_WEIGHT * captions
 
 
@@ -228,10 +227,11 @@ def places_below(lengths: Tensor, width: int | None = None) -> Tensor:
     return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
-def embedded(ids: Tensor, mask: Tensor, table: Tensor, positions: Tensor) -> Tensor:
-    """The tokens of ids [B, T] where mask [B, L] is True, with their positions -> [P, D]."""
-    place = torch.arange(mask.shape[1], device=ids.device).expand_as(mask)[mask]
-    return F.embedding(ids[:, : mask.shape[1]][mask], table) + F.embedding(place, positions)
+def embedded(ids: Tensor, packing: Packing, table: Tensor, positions: Tensor) -> Tensor:
+    """The packed tokens of ids [B, T], with their positions -> [P, D]."""
+    tokens = ids[:, : packing.length].flatten()[packing.places]
+    place = packing.places % packing.length
+    return F.embedding(tokens, table) + F.embedding(place, positions)
 
 
 def read(

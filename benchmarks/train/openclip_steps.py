@@ -48,6 +48,7 @@ NETWORKS = {
     "coca-128": Size(pixels=128, patch=16, width=256, depth=6, context=76, queries=64),
 }
 BATCHES = {"clip": 64, "coca": 32}  # samples of a step
+WARM_UP = 3  # steps that are not timed
 CLOSE = 1e-4  # relative, in float32
 ADAMW: dict[str, Any] = {"lr": 5e-4, "beta2": 0.98, "weight_decay": 0.2}
 
@@ -75,12 +76,12 @@ def main() -> None:
 
 def compared(options: argparse.Namespace, name: str, precision: str) -> str:
     """A row of the table, after the checks."""
-    batches = read_batches(options.flickr8k, name)
+    batches = read_batches(options.flickr8k, name, WARM_UP + options.repeats)
     check = check_equal(name, batches[0]) if precision == "fp32" else check_bf16(name, batches[0])
     print(f"{name} {precision}: {check}", file=sys.stderr)
     steps = {side: make_step(side, name, precision) for side in ("open_clip", "mmcore")}
     losses: dict[str, list[float]] = {side: [] for side in steps}
-    for batch in batches:  # also the warm-up
+    for batch in batches[:WARM_UP]:
         for side, step in steps.items():
             losses[side].append(step(*batch))
     tolerance = CLOSE if precision == "fp32" else 3e-2
@@ -90,7 +91,7 @@ def compared(options: argparse.Namespace, name: str, precision: str) -> str:
     for number in range(options.repeats):
         for side in list(steps)[:: 1 if number % 2 else -1]:
             began = time.process_time()
-            steps[side](*batches[number % len(batches)])
+            steps[side](*batches[WARM_UP + number])
             seconds[side].append(time.process_time() - began)
     peer, ours = (len(batches[0][0]) / median(seconds[side]) for side in steps)
     ratios = [a / b for a, b in zip(*seconds.values(), strict=True)]
@@ -137,10 +138,10 @@ def our_network(name: str) -> Clip | CoCa:
     return made
 
 
-def read_batches(flickr8k: Path, name: str) -> list[tuple[Tensor, Tensor]]:
-    """Some batches of real pairs; a step takes them in turn."""
-    count = BATCHES[name.split("-")[0]]
-    return pair_batches(flickr8k, NETWORKS[name].pixels, count, 3, tokenizer(name))
+def read_batches(flickr8k: Path, name: str, count: int) -> list[tuple[Tensor, Tensor]]:
+    """Batches of real pairs, each for one step: kernels made for one may not fit the next."""
+    size = BATCHES[name.split("-")[0]]
+    return pair_batches(flickr8k, NETWORKS[name].pixels, size, count, tokenizer(name))
 
 
 def tokenizer(name: str) -> Callable[[list[str]], Tensor]:
@@ -240,7 +241,7 @@ def check_bf16(name: str, batch: Any) -> str:
 
 def peak_megabytes(options: argparse.Namespace) -> float:
     """Of this process, after some steps of one side."""
-    batches = read_batches(options.flickr8k, options.only)
+    batches = read_batches(options.flickr8k, options.only, WARM_UP)
     step = make_step(options.peak_of, options.only, options.precision)
     gc.collect()
     for batch in batches:

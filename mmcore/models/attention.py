@@ -70,12 +70,16 @@ def _later(queries: int, keys: int, device: torch.device) -> Tensor:
     return torch.ones(queries, keys, dtype=torch.bool, device=device).triu(1)
 
 
+FEW_SHAPES = 64  # oneDNN compiles a kernel for each number of rows that it meets
+
+
 @dataclass(frozen=True)
 class Packing:
     """Which places of a padded batch [B, T] hold tokens, so that layers can skip the others.
 
     Linear layers, norms and the MLP see the P tokens one behind the other, [P, D]; attention alone
-    needs them in their rows. places: int64 [P], ascending, of the B * T places.
+    needs them in their rows. places: int64 [P] of the B * T places; tokens ascending, and behind
+    them some of padding.
     """
 
     places: Tensor
@@ -83,14 +87,20 @@ class Packing:
     length: int
 
     @classmethod
-    def of(cls, mask: Tensor) -> Packing:
-        """mask: bool [B, T], True where there is a token."""
-        return cls(mask.flatten().nonzero()[:, 0], *mask.shape)
+    def of(cls, mask: Tensor, multiple: int = 1) -> Packing:
+        """mask: bool [B, T], True where there is a token. P is rounded up to a multiple, as far as
+        there is padding to fill it with."""
+        flat = mask.flatten()
+        places = flat.nonzero()[:, 0]
+        missing = -len(places) % multiple
+        if missing:
+            places = torch.cat([places, (~flat).nonzero()[:missing, 0]])
+        return cls(places, *mask.shape)
 
     @classmethod
     def without_padding(cls, mask: Tensor) -> Packing | None:
-        """As ``of``; None where every place holds a token and there is nothing to skip."""
-        packing = cls.of(mask)
+        """For training batches; None where too little padding is there to skip."""
+        packing = cls.of(mask, FEW_SHAPES)
         return packing if len(packing.places) < mask.numel() else None
 
 

@@ -90,7 +90,7 @@ class CaptionDecoder(nn.Module):
         table: Tensor,
         index: Tensor | None = None,
     ) -> Tensor:
-        """As forward, before the output weights: [B, T, D], 0 behind the end of a text.
+        """As forward, before the output weights: [B, T, D], of use up to the end of a text.
 
         index [B]: each row's context row.
         """

@@ -24,7 +24,7 @@ class TransformerTextEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Embedded tokens [B, T, D] and mask [B, T] -> [B, T, D], 0 where mask is False."""
+        """Embedded tokens [B, T, D] and mask [B, T] -> [B, T, D], of use where mask is True."""
         packing = Packing.without_padding(mask)
         x = packed(x + self.position[: x.shape[1]], packing)
         for block in self.blocks:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmcore.models.attention import Packing, packed
+from mmcore.models.attention import FEW_SHAPES, Packing, packed
 from mmcore.models.config import PAD
 from mmcore.models.fusion_model import FusionModel, is_features
 from mmcore.models.layers import Encoded, full_precision
@@ -260,10 +260,10 @@ class TaskLosses(nn.Module):
         table = self.model.token_embedding.weight
         states = self.model.captioning.states(ids, batch.language, image, table)
         # the output weights are the dearest of the model: only where a token follows
-        followed = Packing.of(following != PAD)
+        followed = Packing.of(following != PAD, FEW_SHAPES)
         logits = full_precision(F.linear(packed(states, followed), table))
         target = following.flatten()[followed.places]
-        losses = F.cross_entropy(logits, target, reduction="none")
+        losses = F.cross_entropy(logits, target, ignore_index=PAD, reduction="none")
         return (losses * batch.caption_weight[followed.places // followed.length]).sum()
 
     def _vqa(self, batch: Batch, image: Encoded) -> Tensor:

@@ -52,17 +52,18 @@ def test_queries_that_all_rows_share_are_given_once() -> None:
     assert q.grad is not None and q.grad.shape == q.shape
 
 
+@pytest.mark.parametrize("multiple", [1, 16])
 @pytest.mark.parametrize("causal", [False, True])
 def test_a_block_on_packed_tokens_gives_the_states_and_gradients_of_padded_ones(
-    causal: bool,
+    causal: bool, multiple: int
 ) -> None:
     torch.manual_seed(0)
     block = TransformerBlock(16, 4, cross=True).double()
     x, context = torch.randn(3, 7, 16).double(), torch.randn(3, 5, 16).double()
-    mask, packing = _mask(), Packing.of(_mask())
+    mask, tokens, packing = _mask(), Packing.of(_mask()), Packing.of(_mask(), multiple)
     seen = None if causal else mask  # behind a text's end, causal attention looks at nothing
-    expected = packed(block(x, seen, causal, context), packing)
-    found = block(packed(x, packing), seen, causal, context, packing=packing)
+    expected = packed(block(x, seen, causal, context), tokens)
+    found = block(packed(x, packing), seen, causal, context, packing=packing)[: len(expected)]
     torch.testing.assert_close(found, expected)
     parameters = list(block.parameters())
     weight = torch.randn_like(found)
@@ -79,13 +80,17 @@ def test_packing_keeps_tokens_in_their_places() -> None:
     packing = Packing.of(_mask())
     assert packed(x, packing).shape == (15, 2)
     assert padded(packed(x, packing), packing).equal(x * _mask()[..., None])
+    rounded = Packing.of(_mask(), 16)  # one place of padding behind the tokens
+    assert rounded.places[:-1].equal(packing.places) and not _mask().flatten()[rounded.places[-1]]
+    assert len(Packing.of(_mask(), 64).places) == x[..., 0].numel()
     assert Packing.without_padding(torch.ones(2, 3, dtype=torch.bool)) is None
 
 
 def test_a_text_means_the_same_beside_a_longer_one() -> None:
     model = tiny.model().eval()
-    ids = torch.randint(4, model.config.vocab_size, (2, 9))
-    ids[:, -1], ids[0, 5], ids[0, 6:] = EOS, EOS, PAD
+    ids = torch.randint(4, model.config.vocab_size, (30, 9))
+    ids[:, -1], ids[:-1, 5], ids[:-1, 6:] = EOS, EOS, PAD
+    assert Packing.without_padding(ids != PAD) is not None
     both, alone = model.encode_text(ids), model.encode_text(ids[:1, :6])
     torch.testing.assert_close(both.pooled[:1], alone.pooled)
     torch.testing.assert_close(both.tokens[:1, :6], alone.tokens)
