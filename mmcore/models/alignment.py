@@ -47,7 +47,7 @@ class Alignment(nn.Module):
         if self.mix is not None:
             clean = tokens if mask is None else tokens * mask.unsqueeze(-1).to(tokens.dtype)
             mixed = self.mix(clean.transpose(1, 2)).transpose(1, 2)
-            tokens = tokens + F.gelu(mixed, approximate="tanh")
+            tokens = tokens + F.gelu(mixed)
         tokens = self.norm(self.project(tokens))
         parts = [masked_mean(tokens, mask), masked_max(tokens, mask)]
         if self.kind == "attention":

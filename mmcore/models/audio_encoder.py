@@ -75,7 +75,7 @@ class CnnAudioEncoder(nn.Module):
         x = spectrogram[:, None]
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = conv(x).permute(0, 2, 3, 1)
-            x = F.gelu(norm(x), approximate="tanh").permute(0, 3, 1, 2)
+            x = F.gelu(norm(x)).permute(0, 3, 1, 2)
         return self.norm(self.join(x.permute(0, 2, 3, 1).flatten(2)))  # bands and channels joined
 
 
@@ -97,7 +97,7 @@ class TransformerAudioEncoder(nn.Module):
         """[B, frames, mels] and mask [B, N] -> [B, N, W]."""
         x = spectrogram.transpose(1, 2)
         for conv in self.convs:
-            x = F.gelu(conv(x), approximate="tanh")
+            x = F.gelu(conv(x))
         x = x.transpose(1, 2) + self.position
         for block in self.blocks:
             x = block(x, mask)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmcore.models.attention import Packing, packed, padded
+from mmcore.models.config import PAD
 from mmcore.models.layers import Encoded, Mlp, TransformerBlock, full_precision, learned
 
 MAX_SCALE = 100.0
@@ -88,9 +90,14 @@ class CaptionDecoder(nn.Module):
         table: Tensor,
         index: Tensor | None = None,
     ) -> Tensor:
-        """As forward, before the output weights: [B, T, D]. index [B]: each row's context row."""
+        """As forward, before the output weights: [B, T, D], of use up to the end of a text.
+
+        index [B]: each row's context row.
+        """
+        packing = Packing.without_padding(ids != PAD)
         x = F.embedding(ids, table) + self.position[: ids.shape[1]]
         x = torch.cat([x[:, :1] + self.language(language)[:, None], x[:, 1:]], dim=1)
+        x = packed(x, packing)
         for block in self.blocks:
-            x = block(x, None, True, context.tokens, context.mask, index)
-        return self.norm(x)
+            x = block(x, None, True, context.tokens, context.mask, index, packing)
+        return padded(self.norm(x), packing)

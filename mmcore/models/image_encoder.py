@@ -69,7 +69,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.gelu(self.conv1(_norm_last(self.norm, x)), approximate="tanh")
+        y = F.gelu(self.conv1(_norm_last(self.norm, x)))
         return x + self.conv2(y)
 
 

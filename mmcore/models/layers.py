@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmcore.models.attention import Packing, attend, packed, padded
+
 
 class Encoded(NamedTuple):
     """One modality of a batch after encoding and alignment.
@@ -36,7 +38,10 @@ def full_precision(x: Tensor) -> Tensor:
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU between; [..., D] -> [..., D]."""
+    """Two linear layers with GELU between; [..., D] -> [..., D].
+
+    GELU itself, not its approximation with tanh, which takes up to four times as long on a CPU.
+    """
 
     def __init__(self, width: int, ratio: int = 4, out: int | None = None) -> None:
         super().__init__()
@@ -44,38 +49,15 @@ class Mlp(nn.Module):
         self.down = nn.Linear(ratio * width, out or width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(x), approximate="tanh"))
+        return self.down(F.gelu(self.up(x)))
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(-3, -2)  # [B, H, N, D/H]
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool = False) -> Tensor:
-    """q [B,H,T,d], k and v [B,H,N,d], mask [B,N] -> [B,T,H*d]."""
-    wide = None if mask is None else mask[:, None, None, :]
-    if q.device.type != "cpu":
-        if causal and wide is not None:  # the fused kernels take one of the two
-            wide, causal = wide & ~_later(q.shape[-2], k.shape[-2], q.device), False
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=wide, is_causal=causal)
-        return out.transpose(1, 2).flatten(2)
-    # torch's fused CPU kernel spends ten times its forward in the backward on short sequences
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # [B, H, T, N]
-    if causal:
-        later = _later(q.shape[-2], k.shape[-2], q.device)
-        scores = scores.masked_fill(later, -torch.inf)
-    if wide is not None:
-        scores = scores.masked_fill(~wide, -torch.inf)
-    return (scores.softmax(dim=-1).to(v.dtype) @ v).transpose(1, 2).flatten(2)
-
-
-def _later(queries: int, keys: int, device: torch.device) -> Tensor:
-    """Which keys come after their query, bool [queries, keys]."""
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).triu(1)
-
-
 class SelfAttention(nn.Module):
-    """Multi-head self-attention, [B, N, D] -> [B, N, D]."""
+    """Multi-head self-attention, [B, N, D] -> [B, N, D]; with a packing [P, D] -> [P, D]."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -83,9 +65,16 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        q, k, v = (_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
-        return self.out(_attend(q, k, v, mask, causal))
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        packing: Packing | None = None,
+    ) -> Tensor:
+        qkv = padded(self.qkv(x), packing)
+        q, k, v = (_heads(part, self.heads) for part in qkv.chunk(3, dim=-1))
+        return self.out(packed(attend(q, k, v, mask, causal), packing))
 
 
 class CrossAttention(nn.Module):
@@ -103,15 +92,24 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(
-        self, x: Tensor, context: Tensor, mask: Tensor | None = None, index: Tensor | None = None
+        self,
+        x: Tensor,
+        context: Tensor,
+        mask: Tensor | None = None,
+        index: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
-        """x [Q, T, D], context [B, N, D], mask [B, N] -> [Q, T, D]; without index Q == B."""
+        """x [Q, T, D], context [B, N, D], mask [B, N] -> [Q, T, D]; without index Q == B.
+
+        With a packing of the queries [P, D] -> [P, D].
+        """
         key_value = self.key_value(context)
         if index is not None:
-            key_value = key_value[index]
+            key_value = key_value.index_select(0, index)  # [index] has a far slower derivative
             mask = None if mask is None else mask[index]
         k, v = (_heads(part, self.heads) for part in key_value.chunk(2, dim=-1))
-        return self.out(_attend(_heads(self.query(x), self.heads), k, v, mask))
+        q = _heads(padded(self.query(x), packing), self.heads)
+        return self.out(packed(attend(q, k, v, mask), packing))
 
 
 @dataclass
@@ -131,7 +129,13 @@ class BlockCache:
 class TransformerBlock(nn.Module):
     """Pre-norm block: self-attention, optional cross-attention, MLP."""
 
-    def __init__(self, width: int, heads: int, cross: bool = False, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        cross: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads)
@@ -149,11 +153,15 @@ class TransformerBlock(nn.Module):
         context: Tensor | None = None,
         context_mask: Tensor | None = None,
         index: Tensor | None = None,
+        packing: Packing | None = None,
     ) -> Tensor:
-        """x [B, N, D] with mask [B, N]; context [C, M, D] as in CrossAttention -> [B, N, D]."""
-        x = x + self.dropout(self.attention(self.norm1(x), mask, causal))
+        """x [B, N, D] with mask [B, N]; context [C, M, D] as in CrossAttention -> [B, N, D].
+
+        With a packing x is [P, D], and so is what returns.
+        """
+        x = x + self.dropout(self.attention(self.norm1(x), mask, causal, packing))
         if self.cross is not None and self.norm_cross is not None and context is not None:
-            crossed = self.cross(self.norm_cross(x), context, context_mask, index)
+            crossed = self.cross(self.norm_cross(x), context, context_mask, index, packing)
             x = x + self.dropout(crossed)
         return x + self.dropout(self.mlp(self.norm2(x)))
 
@@ -181,12 +189,12 @@ class TransformerBlock(nn.Module):
         )
         cache.keys[:, :, first:last], cache.values[:, :, first:last] = k, v
         keys, values = cache.keys[:, :, :last], cache.values[:, :, :last]
-        x = x + attention.out(_attend(q, keys, values, visible, causal=first == 0))
+        x = x + attention.out(attend(q, keys, values, visible, causal=first == 0))
         assert self.cross is not None and self.norm_cross is not None
         # the rows of one context are queries of one attention: its keys are never copied
         grouped = self.norm_cross(x).reshape(len(cache.context_keys), -1, x.shape[-1])
         q = _heads(self.cross.query(grouped), self.cross.heads)
-        seen = _attend(q, cache.context_keys, cache.context_values, context_mask)
+        seen = attend(q, cache.context_keys, cache.context_values, context_mask)
         x = x + self.cross.out(seen).view_as(x)
         return x + self.mlp(self.norm2(x))
 

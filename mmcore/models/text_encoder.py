@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from mmcore.models.attention import Packing, packed, padded
 from mmcore.models.backbone import TransformersTextEncoder
 from mmcore.models.config import TextEncoderConfig
 from mmcore.models.layers import TransformerBlock, full_precision, learned
@@ -23,11 +24,12 @@ class TransformerTextEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Embedded tokens [B, T, D] and mask [B, T] -> [B, T, D]."""
-        x = x + self.position[: x.shape[1]]
+        """Embedded tokens [B, T, D] and mask [B, T] -> [B, T, D], of use where mask is True."""
+        packing = Packing.without_padding(mask)
+        x = packed(x + self.position[: x.shape[1]], packing)
         for block in self.blocks:
-            x = block(x, mask)
-        return self.norm(x)
+            x = block(x, mask, packing=packing)
+        return padded(self.norm(x), packing)
 
 
 class RecurrentTextEncoder(nn.Module):

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmcore.models.attention import FEW_SHAPES, Packing, packed
 from mmcore.models.config import PAD
 from mmcore.models.fusion_model import FusionModel, is_features
 from mmcore.models.layers import Encoded, full_precision
@@ -260,11 +261,14 @@ class TaskLosses(nn.Module):
 
     def _caption(self, batch: Batch, image: Encoded) -> Tensor:
         ids, following = batch.captions[:, :-1], batch.captions[:, 1:]
-        logits = self.model.caption_logits(ids, batch.language, image)
-        losses = F.cross_entropy(
-            logits.flatten(0, 1), following.flatten(), ignore_index=PAD, reduction="none"
-        )
-        return (losses.view_as(following).sum(dim=1) * batch.caption_weight).sum()
+        table = self.model.token_embedding.weight
+        states = self.model.captioning.states(ids, batch.language, image, table)
+        # the output weights are the dearest of the model: only where a token follows
+        followed = Packing.of(following != PAD, FEW_SHAPES)
+        logits = full_precision(F.linear(packed(states, followed), table))
+        target = following.flatten()[followed.places]
+        losses = F.cross_entropy(logits, target, ignore_index=PAD, reduction="none")
+        return (losses * batch.caption_weight[followed.places // followed.length]).sum()
 
     def _vqa(self, batch: Batch, image: Encoded) -> Tensor:
         if not len(batch.answer):
@@ -331,7 +335,8 @@ class TaskLosses(nn.Module):
         both = (u >= modes.text_only) & (u < modes.text_only + modes.both) & has_text
         rows = torch.arange(len(u), device=u.device)
         index = torch.where(text_only, torch.full_like(rows, len(rows)), rows)
-        text = self.model.drop(enc.text, "text", text_only | both)
+        first = Encoded(enc.text.tokens[:, :1], None, enc.text.pooled)  # all that a fusion reads
+        text = self.model.drop(first, "text", text_only | both)
         fused = self.model.fuse(text, with_missing(self.model, enc.image), index)
         feelings = F.cross_entropy(self.model.feeling(fused), batch.sentiment, reduction="none")
         tags = _tag_loss(self.model.tagging(fused), batch)
