@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mmcore.champion import Weights
     from mmcore.dedup.stage_semantic import Eyes
     from mmcore.shards.stage_leakage import Leakage
+    from mmcore.train.stage import Follower
     from mmcore.weak.champion import Champion
     from mmcore.weak.stage_bootstrap import Labeler
 
@@ -48,6 +49,8 @@ class Job:
     retrain_from_scratch: bool = False
     retry_failed: bool = False
     """Crawl only what failed in the day's last crawl."""
+    followers: tuple[Follower, ...] = ()
+    """Who else than MLflow follows the training."""
 
     def __post_init__(self) -> None:
         check_day(self.day)
@@ -164,8 +167,11 @@ def leakage(job: Job) -> Leakage:
 
 def train(job: Job) -> Dataset:
     """Train a model from scratch or from the champion: `candidate`."""
+    from mmcore import registry
     from mmcore.train import stage
 
+    recipe = job.recipe
+    tracked = partial(registry.tracked, recipe.registry, job.lake, recipe.name, job.day)
     return stage.run(
         job.lake,
         job.day,
@@ -173,6 +179,7 @@ def train(job: Job) -> Dataset:
         seed=job.recipe.seed,
         init_from=None if job.retrain_from_scratch else _start(job),
         run_name=f"{job.recipe.name}-{job.day}-{job.run_id}",
+        followers=(tracked, *job.followers),
     )
 
 

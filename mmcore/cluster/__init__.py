@@ -1,16 +1,30 @@
 """One way to run work on Ray."""
 
 from mmcore.cluster.parts import map_parts
-from mmcore.cluster.progress import post, progress, say
+from mmcore.cluster.progress import (
+    Listener,
+    Record,
+    listening,
+    numbers,
+    post,
+    progress,
+    report,
+    say,
+)
 from mmcore.cluster.session import ClusterSettings, available_cpus, connect, require_cpus
 
 __all__ = [
     "ClusterSettings",
+    "Listener",
+    "Record",
     "available_cpus",
     "connect",
+    "listening",
     "map_parts",
+    "numbers",
     "post",
     "progress",
+    "report",
     "require_cpus",
     "say",
 ]

@@ -23,10 +23,12 @@ from mmcore.shards.reader import ahead
 from mmcore.train.balance import add_training_parameters, guess_losses, total_loss
 from mmcore.train.batches import Batch, make_batch
 from mmcore.train.checkpoint import RunState
+from mmcore.train.curriculum import Curriculum
 from mmcore.train.gradient_cache import CachedGradients
 from mmcore.train.losses import TASKS, Modes, TaskLosses
 from mmcore.train.optimizer import Ema, Optimizers
 from mmcore.train.precision import use_bfloat16
+from mmcore.train.progress import Meter
 from mmcore.train.ranks import Ranks
 from mmcore.train.samples import Samples
 from mmcore.train.schedule import learning_rate_factor
@@ -40,9 +42,11 @@ _BATCHES_AHEAD = 3
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls. ``log`` on rank 0 only; ``checkpoint`` on every rank, equally often."""
+    """What the loop calls. ``log`` and ``validated`` on rank 0 only; ``checkpoint`` on every rank,
+    equally often."""
 
     log: Callable[[dict[str, Any]], None] = lambda record: None
+    validated: Callable[[Trainer], None] = lambda trainer: None
     checkpoint: Callable[[Trainer], None] = lambda trainer: None
 
 
@@ -79,6 +83,12 @@ class Trainer:
         )
         self.state = RunState()
         self.bfloat16 = use_bfloat16(settings.amp, self.device)
+        self.meter = Meter(self.device)
+        self.curriculum = (
+            Curriculum.of(samples.some_labels(), settings.curriculum)
+            if settings.curriculum
+            else None
+        )
         self.optimizers = Optimizers(model, settings, self.ranks, self.bfloat16)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._weights, self._guess_losses = self._loss_factors()
@@ -95,10 +105,16 @@ class Trainer:
         logged, saved = state.seconds, state.seconds
         logged_cursor, looked = state.cursor, len(state.validations)
         self.model.train()
+        self.meter.restart()
         coming = self._coming_batches()
         while True:
-            batches = [batch.to(self.device) for batch in next(coming)]
-            progress, counts = self._agree(self.clock() - began, batches)
+            with self.meter.waiting("data"):
+                batches = [batch.to(self.device) for batch in next(coming)]
+            if self.curriculum is not None:
+                progress = self.progress(state.seconds)  # agreed in the step before
+                batches = [self.curriculum(batch, progress) for batch in batches]
+            with self.meter.waiting("messages"):
+                progress, counts = self._agree(self.clock() - began, batches)
             if progress >= 1 or self._stop:
                 coming.close()
                 return state
@@ -162,10 +178,12 @@ class Trainer:
                 part = self.losses(batch, settings.augmentation, self.ranks, soft, cached[number])
             total_loss(part / divisor, self._weights, present, self.model, share).backward()
             sums += part.detach()
-        self.ranks.sum_gradients(self._parameters)
+        with self.meter.waiting("messages"):
+            self.ranks.sum_gradients(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.clip, foreach=True)
         state.cursor += settings.batch_size
         state.step += 1
+        self.meter.add(batches, norm)
         if not bool(torch.isfinite(norm)):
             self._refuse()
             return
@@ -219,6 +237,7 @@ class Trainer:
             "samples_per_second": round(rate, 1),
             "lr": self.optimizers.adamw.param_groups[0]["lr"],
             "losses": losses,
+            **self.meter.read(self.ranks.world),
             "refused": self.state.refused,
             "eta_seconds": round(seconds / max(progress, 1e-6) - seconds, 1),
         }
@@ -241,6 +260,7 @@ class Trainer:
         state.best_score = max(score, state.best_score)
         self._stop = 0 < self.settings.patience <= state.stale
         hooks.log({"validation": record["scores"], "samples": state.cursor})
+        hooks.validated(self)
 
     def _loss_factors(self) -> tuple[Tensor, Tensor]:
         """Weight and loss of a guess of each task, float32 [len(TASKS)]."""

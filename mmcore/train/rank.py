@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +24,16 @@ from mmcore.models.text import TextTokenizer
 from mmcore.shards.cache import ShardCache
 from mmcore.shards.order import SampleOrder, Visits, sample_order
 from mmcore.shards.reader import SampleStore, Skipped
+from mmcore.shards.replay import Order
 from mmcore.train.checkpoint import RunState, load_checkpoint, save_checkpoint
 from mmcore.train.loading import Data, training_samples
 from mmcore.train.loop import Hooks, Trainer
 from mmcore.train.pixels import Neighbours
+from mmcore.train.progress import Record, progress_line
 from mmcore.train.ranks import Ranks
 from mmcore.train.samples import MemorySamples, StreamedSamples, read_records
 from mmcore.train.settings import TrainSettings
+from mmcore.train.showcase import Gallery, exhibits
 from mmcore.train.validation import Validation
 from mmcore.train.vocabulary import answer_tokens, build_labels
 from mmcore.train.warm_start import warm_start
@@ -54,10 +56,12 @@ class Job:
 @dataclass(frozen=True)
 class Callbacks:
     """``say`` prints a line (rank 0). ``checkpoint`` gets a function that writes a folder and is
-    called on every rank equally often."""
+    called on every rank equally often. ``report`` gets the records of mmcore.train.progress (rank
+    0, from more than one thread)."""
 
     say: Callable[[str], None]
     checkpoint: Callable[[Callable[[Path], None]], None]
+    report: Callable[[Record], None] = lambda record: None
 
 
 def train_rank(
@@ -95,7 +99,8 @@ def train_rank(
     say(start)
     # a picture is decoded by one rank, which must be the one to speak of it
     skipped = Skipped(lambda problem: callbacks.say(f"skipped {problem}"), skipped.found)
-    data = Data(store, labels, tokenizer, config, settings, job.seed, skipped)
+    newest = len(SampleStore.open(job.shards[-1:], "train"))
+    data = Data(store, newest, labels, tokenizer, config, settings, job.seed, skipped)
     samples = training_samples(data, neighbours)
     validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
     answers = answer_tokens(labels, tokenizer)
@@ -107,14 +112,23 @@ def train_rank(
         state, (epoch, place) = trainer.state, samples.order.place(trainer.state.cursor)
         say(f"resuming at step {state.step}, sample {state.cursor:,} (epoch {epoch}, {place:,})")
     trainer.state.order = order
+    gallery = Gallery(
+        validation.exhibits if validation else (), labels, tokenizer, callbacks.report
+    )
     hooks = Hooks(
-        log=lambda record: say(progress_line(record)),
+        log=lambda record: _log(callbacks, record),
+        validated=lambda t: gallery.show(t.ema.model, t.state.cursor),
         checkpoint=lambda t: callbacks.checkpoint(partial(_write_state, t)),
     )
     trainer.fit(hooks)
     lost = _count_skipped(skipped, len(store), ranks)
-    record = partial(training_record, trainer, job, start, lost)
-    callbacks.checkpoint(partial(_write_result, trainer, labels, tokenizer, record))
+    extra = partial(_extra_files, trainer, job, start, lost, gallery)
+    callbacks.checkpoint(partial(_write_result, trainer, labels, tokenizer, extra))
+
+
+def _log(callbacks: Callbacks, record: Record) -> None:
+    callbacks.say(progress_line(record))
+    callbacks.report(record)
 
 
 def _cache(settings: TrainSettings) -> ShardCache | None:
@@ -124,7 +138,7 @@ def _cache(settings: TrainSettings) -> ShardCache | None:
     return ShardCache(folder, settings.shard_cache_mb << 20)
 
 
-def _order_name(job: Job, order: SampleOrder) -> str:
+def _order_name(job: Job, order: Order) -> str:
     """What a cursor is a place in: the snapshot and the order of its samples."""
     snapshot = "".join(dataset.digest for dataset in job.shards)
     return hashlib.sha256((snapshot + order.fingerprint).encode()).hexdigest()
@@ -133,8 +147,8 @@ def _order_name(job: Job, order: SampleOrder) -> str:
 def _check_order(state: RunState, order: str) -> None:
     if state.order != order:
         raise MmcoreError(
-            "The checkpoint is of a run on other shards, with another seed, shuffle_window or "
-            "task_visits; its place in the sample order means nothing here."
+            "The checkpoint is of a run on other shards, with another seed, shuffle_window, "
+            "task_visits, days or replay; its place in the sample order means nothing here."
         )
 
 
@@ -157,20 +171,6 @@ def fitted(architecture: ModelConfig, labels: Labels, tokenizer: TextTokenizer) 
     )
 
 
-def progress_line(record: dict[str, Any]) -> str:
-    """One line for a person, of a record that the loop logs."""
-    if "validation" in record:
-        scores = " ".join(f"{name} {value:.2f}" for name, value in record["validation"].items())
-        return f"validation after {record['samples']:,} samples: {scores}"
-    losses = " ".join(f"{name} {value:.2f}" for name, value in record["losses"].items())
-    refused = f", {record['refused']} steps refused" if record["refused"] else ""
-    return (
-        f"{record['progress']:4.0%} {record['samples']:,} samples, "
-        f"{record['samples_per_second']:.0f}/s, loss/guess {losses}, lr {record['lr']:.1e}, "
-        f"{record['eta_seconds']:.0f} s left{refused}"
-    )
-
-
 def _validation(data: Data, shards: list[Dataset], say: Callable[[str], None]) -> Validation:
     """Up to 512 held-out samples in memory; those that cannot be read are left out."""
     store = SampleStore.open(shards, "val")
@@ -190,7 +190,8 @@ def _validation(data: Data, shards: list[Dataset], say: Callable[[str], None]) -
     read = np.flatnonzero(rows.image_weights)
     order = SampleOrder(np.array([len(read)]), 0)
     return Validation(
-        MemorySamples(rows.labels.take(read), lambda asked: rows.pixels[read[asked]], order)
+        MemorySamples(rows.labels.take(read), lambda asked: rows.pixels[read[asked]], order),
+        exhibits=exhibits(store, numbers[read].tolist(), data.labels.languages[0]),
     )
 
 
@@ -202,17 +203,26 @@ def _write_result(
     trainer: Trainer,
     labels: Labels,
     tokenizer: TextTokenizer,
-    record: Callable[[], bytes],
+    extra: Callable[[], dict[str, bytes]],
     folder: Path,
 ) -> None:
     _write_state(trainer, folder)
     weights = trainer.ema.model.state_dict()
     files = artifact_files(weights, trainer.model.config, labels, tokenizer)
-    files["training.json"] = record()
+    files |= extra()
     target = folder / "result"
     target.mkdir()
     for name, data in files.items():
         (target / name).write_bytes(data)
+
+
+def _extra_files(
+    trainer: Trainer, job: Job, start: str, skipped: int, gallery: Gallery
+) -> dict[str, bytes]:
+    """What a candidate carries beside the model: how it was trained, and a picture of it."""
+    picture = gallery.close(trainer.ema.model, trainer.state.cursor)
+    files = {"training.json": training_record(trainer, job, start, skipped)}
+    return files if picture is None else {**files, "predictions.png": picture}
 
 
 def training_record(trainer: Trainer, job: Job, start: str, skipped: int) -> bytes:

@@ -8,12 +8,14 @@ import os
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from mmcore.cluster import Listener, listening, post, report
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.models.config import load_preset, preset_names
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from mmcore.train.rank import Job
 
 STAGE = "train"
+
+Follower = Callable[[str, dict[str, Any]], AbstractContextManager[Listener]]
+"""Begins to follow a training of this name, made from these inputs; left when it ends."""
 
 
 class Config(TrainSettings):
@@ -65,10 +70,13 @@ def run(
     seed: int = 0,
     init_from: Path | None = None,
     run_name: str = "mmcore",
+    followers: Sequence[Follower] = (),
 ) -> Dataset:
     """Train on ``shards`` of every day up to ``day`` and commit ``candidate@day``.
 
-    init_from: a model folder (the champion) to start from; run_name: prefix of Ray Train's run.
+    init_from: a model folder (the champion) to start from; run_name: prefix of Ray Train's run;
+    followers: who gets the records of ``mmcore.train.progress`` while the training runs, and at
+    its end the ``candidate``'s digest. Nobody is asked where there is nothing to train.
     """
     shards = lake.up_to("shards", day)
     if not shards:
@@ -82,10 +90,18 @@ def run(
     job = _job(shards, tokenizer, config, seed, init_from)
     # a name that was used before would silently resume that run
     name = f"{run_name}-{uuid.uuid4().hex[:8]}"
-    files = _fit(job, config, f"{lake.root.rstrip('/')}/runs", name)
-    writer = lake.writer("candidate", day, format="files")
-    parts = [writer.write_file(file, data) for file, data in sorted(files.items())]
-    dataset = writer.commit(parts, parents, inputs, _summary(files["training.json"]))
+    with ExitStack() as stack:
+        made_from = {**inputs, "parents": {parent.label: parent.digest for parent in parents}}
+        following = [stack.enter_context(follow(name, made_from)) for follow in followers]
+        with ExitStack() as ears:
+            for listener in following:
+                ears.enter_context(listening(STAGE, listener))
+            files = _fit(job, config, f"{lake.root.rstrip('/')}/runs", name)
+        writer = lake.writer("candidate", day, format="files")
+        parts = [writer.write_file(file, data) for file, data in sorted(files.items())]
+        dataset = writer.commit(parts, parents, inputs, _summary(files["training.json"]))
+        for listener in following:
+            listener({"candidate": dataset.digest})
     lake.storage.delete(f"runs/{name}")
     return dataset
 
@@ -100,6 +116,11 @@ def _job(
         raise UserError(
             "There is nothing to train on: no image of the shards is in the train split; crawl "
             "more or lower the shares of val and test (shards)."
+        )
+    if config.days == "latest" and not len(SampleStore.open(shards[-1:], "train")):
+        raise UserError(
+            f"There is nothing new to train on: {shards[-1].label} has no image in the train "
+            "split; set train.days to all."
         )
     settings = TrainSettings.model_validate(
         config.model_dump(include=set(TrainSettings.model_fields))
@@ -169,7 +190,6 @@ def _worker(options: dict[str, Any]) -> None:
     import torch
     import torch.distributed as dist
 
-    from mmcore.cluster import post
     from mmcore.train.pixels import Neighbours
     from mmcore.train.rank import Callbacks, train_rank
     from mmcore.train.ranks import Ranks
@@ -193,7 +213,11 @@ def _worker(options: dict[str, Any]) -> None:
             saved = ray.train.Checkpoint.from_directory(folder)
             ray.train.report({"rank": rank}, checkpoint=saved)
 
-    callbacks = Callbacks(say=lambda line: post(STAGE, line), checkpoint=checkpoint)
+    callbacks = Callbacks(
+        say=lambda line: post(STAGE, line),
+        checkpoint=checkpoint,
+        report=lambda record: report(STAGE, record),
+    )
     device = torch.device(ray.train.torch.get_device())
     earlier = ray.train.get_checkpoint()
     ranks = Ranks(rank, world)
