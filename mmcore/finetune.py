@@ -53,9 +53,14 @@ def finetune(model: Path, labels: Path, out: Path, settings: FinetuneSettings) -
             records.append(shard_record(record.labels))
     if len(pictures) < 2:
         raise UserError(f"{labels} names fewer than two images that can be used: {counts.bad}.")
-    made, new = teach(model, start, pictures, records, settings)
+    made = teach(model, start, pictures, records, settings)
     save_artifact(out, made)
-    return {"images": len(pictures), "left_out": dict(sorted(counts.bad.items())), "new": new}
+    return {
+        "images": len(pictures),
+        "left_out": dict(sorted(counts.bad.items())),
+        "new_answers": list(made.labels.answers[len(start.labels.answers) :]),
+        "new_tags": list(made.labels.tags[len(start.labels.tags) :]),
+    }
 
 
 def shard_record(labels: Labels) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
             made = scratch(start, given, records, options)
         else:
             settings = FinetuneSettings(seed=options.seed, lr=options.lr, **ARMS[arm])
-            made, _ = finetune(options.model, start, given, records, settings)
+            made = finetune(options.model, start, given, records, settings)
         seconds = round(time.process_time() - began, 1)
         row = {"arm": arm, "images": options.images, "seed": options.seed, "cpu": seconds}
         row |= score(made, held_out, truth)

@@ -61,16 +61,16 @@ def finetune(
     pictures: Sequence[bytes],
     records: Sequence[dict[str, Any]],
     settings: FinetuneSettings,
-) -> tuple[Artifact, list[str]]:
-    """The model in ``folder``, loaded as ``start``, taught the labels of some pictures; and the
-    answers and tags it did not know before.
+) -> Artifact:
+    """The model in ``folder``, loaded as ``start``, taught the labels of some pictures; its own
+    labels are those of before with the new names behind them.
 
     records: labels of each picture, as the JSON of a shard has them (captions, qa, tags,
     sentiment). `UserError` where none has a label, or a picture cannot be decoded.
     """
     if start.tower is not None:
         raise UserError("A model with a frozen tower cannot be fine-tuned on pictures.")
-    labels, new = extended(start.labels, records)
+    labels = extended(start.labels, records)
     model = _begin(folder, start, labels, settings.seed)
     pixels = decode_images(list(pictures), model.config.image.size)
     table = build_table(records, labels, start.tokenizer, model.config.text.max_tokens)
@@ -83,19 +83,18 @@ def finetune(
         probe(model, samples, settings)
     if settings.steps:
         model = _tune(model, samples, weights, settings)
-    return Artifact(model.eval(), labels, start.tokenizer), new
+    return Artifact(model.eval(), labels, start.tokenizer)
 
 
-def extended(known: Labels, records: Sequence[dict[str, Any]]) -> tuple[Labels, list[str]]:
-    """The vocabularies with what the records add behind it, and the added names."""
+def extended(known: Labels, records: Sequence[dict[str, Any]]) -> Labels:
+    """The vocabularies with what the records add behind them."""
     most = len(records) * _CHUNK + 1
     found = build_labels(records, 1, 1, most, most)
     answers = tuple(name for name in found.answers if name not in set(known.answers))
     tags = tuple(name for name in found.tags if name not in set(known.tags))
-    labels = known.model_copy(
+    return known.model_copy(
         update={"answers": (*known.answers, *answers), "tags": (*known.tags, *tags)}
     )
-    return labels, [*answers, *tags]
 
 
 def keep_opinions(

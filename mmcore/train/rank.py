@@ -112,9 +112,8 @@ def train_rank(
         state, (epoch, place) = trainer.state, samples.order.place(trainer.state.cursor)
         say(f"resuming at step {state.step}, sample {state.cursor:,} (epoch {epoch}, {place:,})")
     trainer.state.order = order
-    gallery = Gallery(
-        validation.exhibits if validation else (), labels, tokenizer, callbacks.report
-    )
+    shown = validation.exhibits if validation else ()
+    gallery = Gallery(shown, labels, tokenizer, callbacks.report, say)
     hooks = Hooks(
         log=lambda record: _log(callbacks, record),
         validated=lambda t: gallery.show(t.ema.model, t.state.cursor),

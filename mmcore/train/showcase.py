@@ -106,7 +106,10 @@ def cards(exhibits: Sequence[Exhibit], model: Predictor) -> list[Card]:
 
 
 class Gallery:
-    """Shows the exhibits with a model's opinion of them, as often as asked; none: shows nothing."""
+    """Shows the exhibits with a model's opinion of them, as often as asked; none: shows nothing.
+
+    No picture is worth a training: one that cannot be made is said and left out.
+    """
 
     def __init__(
         self,
@@ -114,30 +117,37 @@ class Gallery:
         labels: Labels,
         tokenizer: TextTokenizer,
         report: Callable[[Record], None],
+        say: Callable[[str], None],
     ) -> None:
         self._exhibits, self._labels, self._tokenizer = exhibits, labels, tokenizer
-        self._report = report
+        self._report, self._say = report, say
         self._painter = ThreadPoolExecutor(1, "painter")  # drawing takes longer than a step
 
     def show(self, model: FusionModel, samples: int) -> None:
         """Ask the model now; the picture is drawn and reported from a thread."""
         found = self._ask(model)
-        if found:
-            self._painter.submit(lambda: self._report(_predictions(found, samples)))
+        self._painter.submit(self._draw, found, samples)
 
     def close(self, model: FusionModel, samples: int) -> bytes | None:
-        """Wait for what is being drawn, then report and return the last picture."""
+        """Report and return the last picture, after those that are still being drawn."""
+        last = self._painter.submit(self._draw, self._ask(model), samples)
         self._painter.shutdown()
-        found = self._ask(model)
-        if not found:
-            return None
-        record = _predictions(found, samples)
-        self._report(record)
-        return bytes(record["predictions"])
+        return last.result()
 
     def _ask(self, model: FusionModel) -> list[Card]:
-        return cards(self._exhibits, Predictor(Artifact(model, self._labels, self._tokenizer)))
+        try:
+            return cards(self._exhibits, Predictor(Artifact(model, self._labels, self._tokenizer)))
+        except Exception as error:
+            self._say(f"no picture of predictions: {error}")
+            return []
 
-
-def _predictions(found: list[Card], samples: int) -> Record:
-    return {"predictions": draw_sheet(f"after {samples:,} samples", found), "samples": samples}
+    def _draw(self, found: list[Card], samples: int) -> bytes | None:
+        if not found:
+            return None
+        try:
+            png = draw_sheet(f"after {samples:,} samples", found)
+        except Exception as error:
+            self._say(f"no picture of predictions: {error}")
+            return None
+        self._report({"predictions": png, "samples": samples})
+        return png

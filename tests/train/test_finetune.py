@@ -33,16 +33,16 @@ def test_names_that_are_new_stand_behind_the_known_ones() -> None:
     records = [
         {"tags": [{"tag": "square"}, {"tag": "red"}], "qa": [{"question": "?", "answer": "Two"}]}
     ]
-    labels, new = extended(tiny.LABELS, records)
+    labels = extended(tiny.LABELS, records)
     assert labels.tags == (*COLOURS, "square") and labels.answers[-1] == "two"
-    assert new == ["two", "square"] and labels.languages == tiny.LABELS.languages
+    assert labels.languages == tiny.LABELS.languages
 
 
 def test_the_old_opinion_stands_in_for_tags_nobody_speaks_of(folder: Path) -> None:
     start = load_artifact(folder)
     pictures, _ = world.samples(4)
     records = [{"tags": [{"tag": "left"}]} if n % 2 else {} for n in range(4)]
-    labels, _ = extended(start.labels, records)
+    labels = extended(start.labels, records)
     table = build_table(records, labels, start.tokenizer, 16)
     kept = keep_opinions(table, labels, start, decode_images(pictures, 32), records)
     np.testing.assert_allclose(kept.tags[:, :3], Predictor(start).tags(pictures), atol=1e-6)
@@ -62,8 +62,9 @@ def test_heads_learn_new_tags_and_answers_while_the_rest_is_frozen(folder: Path)
         for r in given
     ]
     settings = FinetuneSettings(steps=0, probe_lr=2e-2)
-    made, new = finetune(folder, load_artifact(folder), pictures, records, settings)
-    assert new == [f"{colour} thing" for colour in ("blue", "green", "red")]
+    made = finetune(folder, load_artifact(folder), pictures, records, settings)
+    new = made.labels.tags[3:]
+    assert new == ("blue thing", "green thing", "red thing")
     before = load_artifact(folder).model.state_dict()
     for name, value in made.model.state_dict().items():
         if name.split(".")[0] not in ("answering", "tagging", "local_tagging", "feeling"):
@@ -80,7 +81,7 @@ def test_all_weights_move_in_the_second_part_and_runs_repeat(folder: Path) -> No
     pictures, records = world.samples(6)
     settings = FinetuneSettings(probe_steps=2, steps=3, batch_size=4)
     first, second = (
-        finetune(folder, load_artifact(folder), pictures, records, settings)[0] for _ in range(2)
+        finetune(folder, load_artifact(folder), pictures, records, settings) for _ in range(2)
     )
     before = load_artifact(folder).model.state_dict()
     for name, value in first.model.state_dict().items():
@@ -114,7 +115,8 @@ def test_a_file_of_labels_becomes_a_model_folder(folder: Path, tmp_path: Path) -
             "other_split": 1,
             "outside_folder": 1,
         },
-        "new": ["square"],
+        "new_answers": [],
+        "new_tags": ["square"],
     }
     assert load_model(tmp_path / "out").labels.tags == (*COLOURS, "square")
     with pytest.raises(UserError, match="not empty"):

@@ -104,7 +104,7 @@ def test_a_training_shows_its_pictures_at_every_validation_and_at_the_end() -> N
     shown: list[Record] = []
     made = trainer(steps=10, validations=2)
     made.validation = Validation(world.training_data(6))
-    gallery = Gallery(exhibits(2), tiny.LABELS, tiny.tokenizer(), shown.append)
+    gallery = Gallery(exhibits(2), tiny.LABELS, tiny.tokenizer(), shown.append, print)
     made.fit(Hooks(validated=lambda t: gallery.show(t.ema.model, t.state.cursor)))
     last = gallery.close(made.ema.model, made.state.cursor)
     seen = [v["samples"] for v in made.state.validations]
@@ -113,6 +113,16 @@ def test_a_training_shows_its_pictures_at_every_validation_and_at_the_end() -> N
 
 
 def test_nothing_to_show_gives_no_picture() -> None:
-    gallery = Gallery((), tiny.LABELS, tiny.tokenizer(), lambda record: None)
+    shown: list[Record] = []
+    gallery = Gallery((), tiny.LABELS, tiny.tokenizer(), shown.append, print)
+    gallery.show(tiny.model(), 0)
+    assert gallery.close(tiny.model(), 0) is None and shown == []
+
+
+def test_a_picture_that_cannot_be_made_ends_no_training() -> None:
+    said: list[str] = []
+    broken = [exhibit(b"not a picture", {}, 0, "en")]
+    gallery = Gallery(broken, tiny.LABELS, tiny.tokenizer(), lambda record: None, said.append)
     gallery.show(tiny.model(), 0)
     assert gallery.close(tiny.model(), 0) is None
+    assert len(said) == 2 and said[0].startswith("no picture of predictions: ")
