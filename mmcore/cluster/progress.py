@@ -49,6 +49,7 @@ def report(stage: str, record: Record) -> None:
 def listening(stage: str, listener: Listener) -> Iterator[None]:
     """Hand the records that a stage reports during the block to a function of this process, one
     after the other, from a thread; one that raises is not called again."""
+    _relay_the_rest()  # of work that nobody, or somebody else, listened to
     entry = (stage, listener)
     _listeners.append(entry)
     try:

@@ -14,7 +14,8 @@ def work(stage: str, count: int) -> None:
         report(stage, {"number": number, "picture": b"png"})
 
 
-def test_records_arrive_in_order_before_the_block_ends(ray_session: None) -> None:
+def test_records_of_the_block_arrive_in_order_and_no_others(ray_session: None) -> None:
+    ray.get(work.remote("mine", 2))  # nobody listens yet
     heard: list[Record] = []
     with listening("mine", heard.append):
         ray.get([work.remote("mine", 5), work.remote("other", 3)])
