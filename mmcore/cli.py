@@ -363,6 +363,50 @@ def predict(
         click.echo(line)
 
 
+@cli.command()
+@click.argument("model")
+@click.option(
+    "--labels",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="JSONL: image, and any of captions, qa, tags, sentiment.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--steps", default=200, show_default=True, help="Steps in which all weights learn.")
+@click.option("--minutes", default=5.0, show_default=True, help="Most time that part may take.")
+@recipe_option
+@root_option
+@json_option
+def finetune(
+    model: str,
+    labels: Path,
+    out: Path,
+    steps: int,
+    minutes: float,
+    recipe_file: str,
+    root: str,
+    as_json: bool,
+) -> None:
+    """Teach MODEL a few labels: new tags, answers, sentiments or captions."""
+    from pydantic import ValidationError
+
+    from mmcore.finetune import finetune as teach
+    from mmcore.train.finetune import FinetuneSettings
+
+    try:
+        settings = FinetuneSettings(steps=steps, minutes=minutes)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise UserError(f"--{problem['loc'][0]}: {problem['msg']}.") from None
+    done = teach(_model_folder(model, recipe_file, root), labels, out, settings)
+    if as_json:
+        print_json(done)
+        return
+    for line in tree_lines(done):
+        click.echo(line)
+    click.echo(f"Wrote {out}: try `mmcore predict {out} --task tags --image …`.")
+
+
 def _read_image(file: Path | None) -> bytes | None:
     if file is None:
         return None

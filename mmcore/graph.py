@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mmcore.champion import Weights
     from mmcore.dedup.stage_semantic import Eyes
     from mmcore.shards.stage_leakage import Leakage
+    from mmcore.train.stage import Follower
     from mmcore.weak.champion import Champion
     from mmcore.weak.stage_bootstrap import Labeler
 
@@ -46,6 +47,8 @@ class Job:
     retrain_from_scratch: bool = False
     retry_failed: bool = False
     """Crawl only what failed in the day's last crawl."""
+    followers: tuple[Follower, ...] = ()
+    """Who else than MLflow follows the training."""
 
     def __post_init__(self) -> None:
         check_day(self.day)
@@ -162,8 +165,11 @@ def leakage(job: Job) -> Leakage:
 
 def train(job: Job) -> Dataset:
     """Train a model from scratch or from the champion: `candidate`."""
+    from mmcore import registry
     from mmcore.train import stage
 
+    recipe = job.recipe
+    tracked = partial(registry.tracked, recipe.registry, job.lake, recipe.name, job.day)
     return stage.run(
         job.lake,
         job.day,
@@ -171,6 +177,7 @@ def train(job: Job) -> Dataset:
         seed=job.recipe.seed,
         init_from=None if job.retrain_from_scratch else _start(job),
         run_name=job.recipe.name,
+        followers=(tracked, *job.followers),
     )
 
 

@@ -2,18 +2,32 @@
 
 from mmcore.cluster.group import GroupSettings, Member, run_group
 from mmcore.cluster.parts import map_parts
-from mmcore.cluster.progress import post, progress, say
+from mmcore.cluster.progress import (
+    Listener,
+    Record,
+    listening,
+    numbers,
+    post,
+    progress,
+    report,
+    say,
+)
 from mmcore.cluster.session import ClusterSettings, available_cpus, connect, require_cpus
 
 __all__ = [
     "ClusterSettings",
     "GroupSettings",
+    "Listener",
     "Member",
+    "Record",
     "available_cpus",
     "connect",
+    "listening",
     "map_parts",
+    "numbers",
     "post",
     "progress",
+    "report",
     "require_cpus",
     "run_group",
     "say",

@@ -1,20 +1,27 @@
 """Progress a person can read: one short line every few seconds, on the driver's terminal.
 
 Workers post lines to a named actor; a thread of the driver prints them, so that they reach the
-terminal and Dagster's log alike without Ray's prefixes.
+terminal and Dagster's log alike without Ray's prefixes. Records (numbers, a small picture) travel
+the same way to whoever listens to them in the driver.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+Record = dict[str, Any]
+Listener = Callable[[Record], None]
 
 _ACTOR = "mmcore-progress"
 _SECONDS_BETWEEN_LINES = 3.0
+_listeners: list[tuple[str, Listener]] = []
+_relaying = threading.Lock()  # records reach their listeners one after the other
 
 
 def say(stage: str, message: str) -> None:
@@ -24,14 +31,44 @@ def say(stage: str, message: str) -> None:
 
 def post(stage: str, message: str) -> None:
     """Say a line from inside a Ray task; it appears on the driver's terminal."""
-    import ray
-
-    try:
-        board = ray.get_actor(_ACTOR)
-    except ValueError:  # no driver relays: a test, or a driver of another kind
+    board = _board()
+    if board is None:
         say(stage, message)
         return
     board.post.remote(stage, message)
+
+
+def report(stage: str, record: Record) -> None:
+    """Hand a record from inside a Ray task to the driver's listeners; nobody may be there."""
+    board = _board()
+    if board is not None:
+        board.post.remote(stage, record)
+
+
+@contextlib.contextmanager
+def listening(stage: str, listener: Listener) -> Iterator[None]:
+    """Hand the records that a stage reports during the block to a function of this process, one
+    after the other, from a thread; one that raises is not called again."""
+    _relay_the_rest()  # of work that nobody, or somebody else, listened to
+    entry = (stage, listener)
+    _listeners.append(entry)
+    try:
+        yield
+    finally:
+        _relay_the_rest()
+        if entry in _listeners:
+            _listeners.remove(entry)
+
+
+def numbers(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The finite numbers of a record by their path, as curves are named: `losses/vqa`."""
+    found: dict[str, float] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            found |= numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and math.isfinite(value):
+            found[prefix + name] = float(value)
+    return found
 
 
 class Progress:
@@ -71,17 +108,39 @@ def progress(stage: str, total: int | None, unit: str) -> Iterator[Progress]:
 
 
 class _Board:
-    """The actor that holds lines until the driver fetches them."""
+    """The actor that holds lines and records until the driver fetches them."""
 
     def __init__(self) -> None:
-        self._lines: list[tuple[str, str]] = []
+        self._posted: list[tuple[str, str | Record]] = []
 
-    def post(self, stage: str, message: str) -> None:
-        self._lines.append((stage, message))
+    def post(self, stage: str, posted: str | Record) -> None:
+        self._posted.append((stage, posted))
 
-    def drain(self) -> list[tuple[str, str]]:
-        lines, self._lines = self._lines, []
-        return lines
+    def drain(self) -> list[tuple[str, str | Record]]:
+        posted, self._posted = self._posted, []
+        return posted
+
+
+def _board() -> Any:
+    """The actor, or None where no driver relays: a test, or a driver of another kind."""
+    import ray
+
+    if not ray.is_initialized():
+        return None
+    try:
+        return ray.get_actor(_ACTOR)
+    except ValueError:
+        return None
+
+
+def _relay_the_rest() -> None:
+    """What was reported before a block of work ended may not have been fetched yet."""
+    import ray
+
+    board = _board()
+    if board is not None:
+        with contextlib.suppress(ray.exceptions.RayError):
+            _relay(board)
 
 
 @contextlib.contextmanager
@@ -93,11 +152,11 @@ def relay_progress() -> Iterator[None]:
     board: Any = ray.remote(num_cpus=0)(_Board).options(name=_ACTOR, get_if_exists=True).remote()
     stop = threading.Event()
 
-    def _print_until_stopped() -> None:
+    def _relay_until_stopped() -> None:
         while not stop.wait(1.0):
-            _print_lines(board)
+            _relay(board)
 
-    thread = threading.Thread(target=_print_until_stopped, name="progress", daemon=True)
+    thread = threading.Thread(target=_relay_until_stopped, name="progress", daemon=True)
     thread.start()
     try:
         yield
@@ -105,14 +164,26 @@ def relay_progress() -> Iterator[None]:
         stop.set()
         thread.join(timeout=5)
         with contextlib.suppress(ray.exceptions.RayError):
-            _print_lines(board)
+            _relay(board)
             ray.kill(board)
 
 
-def _print_lines(board: Any) -> None:
+def _relay(board: Any) -> None:
     import ray
 
     # A machine with every core at work may answer late; the lines wait for the next round.
-    with contextlib.suppress(ray.exceptions.GetTimeoutError):
-        for stage, message in ray.get(board.drain.remote(), timeout=5):
-            say(stage, message)
+    with _relaying, contextlib.suppress(ray.exceptions.GetTimeoutError):
+        for stage, posted in ray.get(board.drain.remote(), timeout=5):
+            if isinstance(posted, str):
+                say(stage, posted)
+            else:
+                _hand_over(stage, posted)
+
+
+def _hand_over(stage: str, record: Record) -> None:
+    for entry in [e for e in _listeners if e[0] == stage]:
+        try:
+            entry[1](record)
+        except Exception as error:  # following the work must never stop it
+            say(stage, f"progress is no longer followed: {error}")
+            _listeners.remove(entry)

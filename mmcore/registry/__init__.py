@@ -20,6 +20,7 @@ from mmcore.registry.models import (
     rollback,
 )
 from mmcore.registry.settings import RegistrySettings, locate
+from mmcore.registry.tracking import tracked
 
 __all__ = [
     "Decision",
@@ -38,4 +39,5 @@ __all__ = [
     "register",
     "resolve",
     "rollback",
+    "tracked",
 ]

@@ -24,16 +24,14 @@ from mmcore.registry.evidence import (
 )
 from mmcore.registry.files import local_folder
 from mmcore.registry.gate import Decision, Gate, decide
-from mmcore.registry.settings import Location, RegistrySettings, locate
+from mmcore.registry.runs import DAY_TAG, DIGEST_TAG, experiment_id, run_of_candidate
+from mmcore.registry.settings import RegistrySettings, locate
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Experiment
 
 CHAMPION = "champion"
 CANDIDATE = "candidate"
-_DIGEST = "mmcore.candidate"
-_DAY = "mmcore.day"
 _EVALUATION = "mmcore.evaluation"
 _SCORES = "mmcore.scores"
 _PREVIOUS = "mmcore.previous_champion"
@@ -79,14 +77,14 @@ def register(
     location = locate(settings, lake)
     client = open_client(location)
     _ensure_model(client, name)
-    run_id = _run_of(client, _experiment(client, location, name).experiment_id, candidate.digest)
+    run_id = run_of_candidate(client, experiment_id(client, location, name), candidate.digest)
     scores = read_scores(evaluation)
     version = _version_of(client, name, candidate.digest)
     if version is None or version.tags.get(_EVALUATION) != evaluation.digest:
         _store(client, run_id, candidate, evaluation, scores)
     tags = version_tags(candidate, evaluation, scores) | {
-        _DIGEST: candidate.digest,
-        _DAY: candidate.manifest.partition or "",
+        DIGEST_TAG: candidate.digest,
+        DAY_TAG: candidate.manifest.partition or "",
         _EVALUATION: evaluation.digest,
         _SCORES: json.dumps(headline_scores(scores)),
     }
@@ -279,38 +277,8 @@ def _ensure_model(client: MlflowClient, name: str) -> None:
             raise MmcoreError(f"The registry refuses the model name {name}: {error}") from error
 
 
-def _experiment(client: MlflowClient, location: Location, name: str) -> Experiment:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found
-    artifacts = f"{location.artifact_location}/{name}" if location.artifact_location else None
-    try:
-        client.create_experiment(name, artifact_location=artifacts)
-    except MlflowException as error:
-        # Another process may have made it in between.
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise MmcoreError(f"The registry cannot keep runs of {name}: {error}") from error
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        raise MmcoreError(f"The registry made no experiment {name}.")
-    return found
-
-
-def _run_of(client: MlflowClient, experiment_id: str, digest: str) -> str:
-    """The run of a candidate: one that a broken attempt left behind is used again."""
-    runs = client.search_runs(
-        [experiment_id], filter_string=f"tags.`{_DIGEST}` = '{digest}'", max_results=1
-    )
-    if runs:
-        return runs[0].info.run_id
-    run = client.create_run(experiment_id, tags={_DIGEST: digest}, run_name=digest[:12])
-    return run.info.run_id
-
-
 def _version_of(client: MlflowClient, name: str, digest: str) -> Any:
-    found = client.search_model_versions(f"name = '{name}' and tags.`{_DIGEST}` = '{digest}'")
+    found = client.search_model_versions(f"name = '{name}' and tags.`{DIGEST_TAG}` = '{digest}'")
     return min(found, key=lambda version: int(version.version), default=None)
 
 
@@ -331,8 +299,8 @@ def _model_version(version: Any, aliases: dict[str, int]) -> ModelVersion:
         version=number,
         aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
         scores=json.loads(version.tags.get(_SCORES, "{}")),
-        candidate=version.tags.get(_DIGEST, ""),
-        day=version.tags.get(_DAY, ""),
+        candidate=version.tags.get(DIGEST_TAG, ""),
+        day=version.tags.get(DAY_TAG, ""),
         run_id=version.run_id,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmcore.errors import UserError
 from mmcore.models.config import ModelConfig
@@ -12,6 +13,7 @@ from mmcore.models.labels import Labels
 from mmcore.models.text import TextTokenizer
 from mmcore.shards.order import SampleOrder
 from mmcore.shards.reader import SampleStore, ShardError, Skipped
+from mmcore.shards.replay import Order, ReplayOrder
 from mmcore.train.data import build_table
 from mmcore.train.pixels import Neighbours, cached_pixels
 from mmcore.train.samples import (
@@ -28,9 +30,11 @@ from mmcore.train.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Data:
-    """The train split, and what turns it into arrays."""
+    """The train split, and what turns it into arrays. newest: its last samples, of the newest
+    day."""
 
     store: SampleStore
+    newest: int
     labels: Labels
     tokenizer: TextTokenizer
     config: ModelConfig
@@ -45,7 +49,7 @@ def training_samples(data: Data, neighbours: Neighbours) -> Samples:
     visits = None
     if settings.task_visits != ONCE:
         visits = count_visits(read_records(store, data.skipped), settings.task_visits)
-    order = SampleOrder(store.sizes, data.seed, settings.shuffle_window, visits)
+    order = training_order(data, visits)
     needed = len(store) * (size * size * 3 + 4 * len(data.labels.tags))
     if needed > settings.image_cache_mb * 2**20:
         return StreamedSamples(
@@ -62,7 +66,28 @@ def training_samples(data: Data, neighbours: Neighbours) -> Samples:
     return _in_memory(data, order, neighbours)
 
 
-def _in_memory(data: Data, order: SampleOrder, neighbours: Neighbours) -> MemorySamples:
+def training_order(data: Data, visits: NDArray[np.uint8] | None) -> Order:
+    """All samples, or those of the newest day with a share of the earlier ones among them.
+
+    visits: uint8 [N], how often an epoch visits each sample (None: once).
+    """
+    sizes, settings = data.store.sizes, data.settings
+    window = settings.shuffle_window
+    first = len(data.store) - data.newest
+    if settings.days == "all" or first == 0:
+        return SampleOrder(sizes, data.seed, window, visits)
+    # a shard is of one day: the newest day's begin where the earlier samples end
+    shard = int(np.searchsorted(np.cumsum(sizes), first, side="right"))
+    parts = [None, None] if visits is None else [visits[:first], visits[first:]]
+    return ReplayOrder(
+        SampleOrder(sizes[:shard], data.seed, window, parts[0]),
+        SampleOrder(sizes[shard:], data.seed, window, parts[1]),
+        first,
+        settings.replay,
+    )
+
+
+def _in_memory(data: Data, order: Order, neighbours: Neighbours) -> MemorySamples:
     store, size, skipped = data.store, data.config.image.size, data.skipped
 
     def unreadable(number: int, error: ShardError | UserError) -> None:

@@ -25,11 +25,13 @@ from mmcore.train.augment import Augmentation
 from mmcore.train.balance import add_training_parameters, guess_losses, total_loss
 from mmcore.train.batches import Batch, make_batch
 from mmcore.train.checkpoint import RunState
+from mmcore.train.curriculum import Curriculum
 from mmcore.train.gradient_cache import CachedGradients
 from mmcore.train.ledger import Ledger
 from mmcore.train.losses import TASKS, Modes, TaskLosses
 from mmcore.train.optimizer import Ema, Optimizers
 from mmcore.train.precision import use_bfloat16
+from mmcore.train.progress import Meter
 from mmcore.train.ranks import Ranks
 from mmcore.train.samples import Samples
 from mmcore.train.schedule import learning_rate_factor
@@ -45,12 +47,14 @@ _BATCHES_AHEAD = 3
 class Hooks:
     """What the loop calls.
 
-    On rank 0 only: ``log``; ``ready``, whether a checkpoint may be taken now. On every rank:
-    ``checkpoint``, equally often; ``leaving``, whether this process was told to end soon: if any
-    was, all ranks take a checkpoint before the next step and leave; ``alive`` before every step.
+    On rank 0 only: ``log``; ``validated``; ``ready``, whether a checkpoint may be taken now. On
+    every rank: ``checkpoint``, equally often; ``leaving``, whether this process was told to end
+    soon: if any was, all ranks take a checkpoint before the next step and leave; ``alive`` before
+    every step.
     """
 
     log: Callable[[dict[str, Any]], None] = lambda record: None
+    validated: Callable[[Trainer], None] = lambda trainer: None
     checkpoint: Callable[[Trainer], None] = lambda trainer: None
     ready: Callable[[], bool] = lambda: True
     leaving: Callable[[], bool] = lambda: False
@@ -99,6 +103,12 @@ class Trainer:
         )
         self.state = RunState()
         self.bfloat16 = use_bfloat16(settings.amp, self.device)
+        self.meter = Meter(self.device)
+        self.curriculum = (
+            Curriculum.of(samples.some_labels(), settings.curriculum)
+            if settings.curriculum
+            else None
+        )
         self.optimizers = Optimizers(model, settings, self.ranks, self.bfloat16)
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._weights, self._guess_losses = self._loss_factors()
@@ -122,13 +132,19 @@ class Trainer:
         logged_cursor, looked = state.cursor, len(state.validations)
         self._stop = 0 < settings.patience <= state.stale  # as it was when the run was broken off
         self.model.train()
+        self.meter.restart()
         coming = self._coming_batches()
         while True:
             hooks.alive()
-            batches = [batch.to(self.device) for batch in next(coming)]
+            with self.meter.waiting("data"):
+                batches = [batch.to(self.device) for batch in next(coming)]
+            if self.curriculum is not None:
+                agreed_before = self.progress(state.seconds)
+                batches = [self.curriculum(batch, agreed_before) for batch in batches]
             seconds = self.clock() - began
             due = seconds - saved >= settings.checkpoint_minutes * 60 and hooks.ready()
-            agreed = self._agree(seconds, due, hooks.leaving(), batches)
+            with self.meter.waiting("messages"):
+                agreed = self._agree(seconds, due, hooks.leaving(), batches)
             progress = agreed.progress
             done = progress >= 1 or self._stop
             self.left = agreed.leave and not done
@@ -200,10 +216,12 @@ class Trainer:
                 part = self.losses(batch, self._augmentation, self.ranks, soft, cached[number])
             total_loss(part / divisor, self._weights, present, self.model, share).backward()
             sums += part.detach()
-        self.ranks.sum_gradients(self._parameters)
+        with self.meter.waiting("messages"):
+            self.ranks.sum_gradients(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.clip, foreach=True)
         state.cursor += settings.batch_size
         state.step += 1
+        self.meter.add(batches, norm)
         if not bool(torch.isfinite(norm)):
             self._refuse()
             return
@@ -259,6 +277,7 @@ class Trainer:
             "samples_per_second": round(rate, 1),
             "lr": self.optimizers.adamw.param_groups[0]["lr"],
             "losses": losses,
+            **self.meter.read(self.ranks.world),
             "refused": self.state.refused,
             "eta_seconds": round(seconds / max(progress, 1e-6) - seconds, 1),
         }
@@ -281,6 +300,7 @@ class Trainer:
         state.best_score = max(score, state.best_score)
         self._stop = 0 < self.settings.patience <= state.stale
         hooks.log({"validation": record["scores"], "samples": state.cursor})
+        hooks.validated(self)
 
     def _loss_factors(self) -> tuple[Tensor, Tensor]:
         """Weight and loss of a guess of each task, float32 [len(TASKS)]."""

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +23,17 @@ from mmcore.models.text import TextTokenizer
 from mmcore.shards.cache import ShardCache
 from mmcore.shards.order import SampleOrder, Visits, sample_order
 from mmcore.shards.reader import SampleStore, Skipped
+from mmcore.shards.replay import Order
 from mmcore.train.checkpoint import RunState, Snapshot, restore, take_snapshot
 from mmcore.train.loading import Data, training_samples
 from mmcore.train.loop import Hooks, Trainer
 from mmcore.train.pixels import Neighbours
+from mmcore.train.progress import Record, progress_line
 from mmcore.train.ranks import Ranks
 from mmcore.train.run_folder import BackgroundWriter, RunFolder
 from mmcore.train.samples import MemorySamples, StreamedSamples, read_records
 from mmcore.train.settings import TrainSettings
+from mmcore.train.showcase import Gallery, exhibits
 from mmcore.train.validation import Validation
 from mmcore.train.vocabulary import answer_tokens, build_labels
 from mmcore.train.warm_start import warm_start
@@ -54,11 +56,13 @@ class Job:
 @dataclass(frozen=True)
 class Callbacks:
     """``say`` prints a line (rank 0). ``leaving``: whether this process was told to end soon.
-    ``alive`` is called before every step."""
+    ``alive`` is called before every step. ``report`` gets the records of mmcore.train.progress
+    (rank 0, from more than one thread)."""
 
     say: Callable[[str], None]
     leaving: Callable[[], bool] = lambda: False
     alive: Callable[[], None] = lambda: None
+    report: Callable[[Record], None] = lambda record: None
 
 
 def train_rank(
@@ -99,20 +103,23 @@ def train_rank(
         start = warm_start(model, labels, tokenizer, Path(job.init_from))
     # a picture is decoded by one rank, which must be the one to speak of it
     skipped = Skipped(lambda problem: callbacks.say(f"skipped {problem}"), skipped.found)
-    data = Data(store, labels, tokenizer, config, settings, job.seed, skipped)
+    newest = len(SampleStore.open(job.shards[-1:], "train"))
+    data = Data(store, newest, labels, tokenizer, config, settings, job.seed, skipped)
     samples = training_samples(data, neighbours)
     validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
     answers = answer_tokens(labels, tokenizer)
     trainer = Trainer(model, samples, settings, job.seed, ranks, validation, answers=answers)
     say(_resume(trainer, run, _order_name(job, samples.order), say) or start)
-    writer = BackgroundWriter(run, say)
-    _fit(trainer, writer, callbacks, say)
+    shown = validation.exhibits if validation else ()
+    gallery = Gallery(shown, labels, tokenizer, callbacks.report, say)
+    _fit(trainer, BackgroundWriter(run, say), gallery, callbacks)
+    picture = gallery.close(trainer.ema.model, trainer.state.cursor)
     if trainer.left:
         return False
     lost = _count_skipped(skipped, len(store), ranks)
     if ranks.rank == 0:
         record = training_record(trainer, job, start, lost)
-        run.write_result(_result(trainer, labels, tokenizer, record))
+        run.write_result(_result(trainer, labels, tokenizer, record, picture))
     return True
 
 
@@ -133,15 +140,13 @@ def _resume(trainer: Trainer, run: RunFolder, order: str, say: Callable[[str], N
 
 
 def _fit(
-    trainer: Trainer,
-    writer: BackgroundWriter,
-    callbacks: Callbacks,
-    say: Callable[[str], None],
+    trainer: Trainer, writer: BackgroundWriter, gallery: Gallery, callbacks: Callbacks
 ) -> None:
     """Run the loop; its last state, whether it is done or must leave, is written at the end."""
     lead = trainer.ranks.rank == 0
     hooks = Hooks(
-        log=lambda record: say(progress_line(record)),
+        log=lambda record: _log(callbacks, record),
+        validated=lambda t: gallery.show(t.ema.model, t.state.cursor),
         checkpoint=lambda t: writer.begin(_snapshot(t)) if lead else None,
         ready=writer.idle,
         leaving=callbacks.leaving,
@@ -153,6 +158,11 @@ def _fit(
     writer.finish()
 
 
+def _log(callbacks: Callbacks, record: Record) -> None:
+    callbacks.say(progress_line(record))
+    callbacks.report(record)
+
+
 def _cache(settings: TrainSettings) -> ShardCache | None:
     if not settings.shard_cache_mb:
         return None
@@ -160,7 +170,7 @@ def _cache(settings: TrainSettings) -> ShardCache | None:
     return ShardCache(folder, settings.shard_cache_mb << 20)
 
 
-def _order_name(job: Job, order: SampleOrder) -> str:
+def _order_name(job: Job, order: Order) -> str:
     """What a cursor is a place in: the snapshot and the order of its samples."""
     snapshot = "".join(dataset.digest for dataset in job.shards)
     return hashlib.sha256((snapshot + order.fingerprint).encode()).hexdigest()
@@ -169,8 +179,8 @@ def _order_name(job: Job, order: SampleOrder) -> str:
 def _check_order(state: RunState, order: str) -> None:
     if state.order != order:
         raise MmcoreError(
-            "The checkpoint is of a run on other shards, with another seed, shuffle_window or "
-            "task_visits; its place in the sample order means nothing here."
+            "The checkpoint is of a run on other shards, with another seed, shuffle_window, "
+            "task_visits, days or replay; its place in the sample order means nothing here."
         )
 
 
@@ -193,20 +203,6 @@ def fitted(architecture: ModelConfig, labels: Labels, tokenizer: TextTokenizer) 
     )
 
 
-def progress_line(record: dict[str, Any]) -> str:
-    """One line for a person, of a record that the loop logs."""
-    if "validation" in record:
-        scores = " ".join(f"{name} {value:.2f}" for name, value in record["validation"].items())
-        return f"validation after {record['samples']:,} samples: {scores}"
-    losses = " ".join(f"{name} {value:.2f}" for name, value in record["losses"].items())
-    refused = f", {record['refused']} steps refused" if record["refused"] else ""
-    return (
-        f"{record['progress']:4.0%} {record['samples']:,} samples, "
-        f"{record['samples_per_second']:.0f}/s, loss/guess {losses}, lr {record['lr']:.1e}, "
-        f"{record['eta_seconds']:.0f} s left{refused}"
-    )
-
-
 def _validation(data: Data, shards: list[Dataset], say: Callable[[str], None]) -> Validation:
     """Up to 512 held-out samples in memory; those that cannot be read are left out."""
     store = SampleStore.open(shards, "val")
@@ -226,7 +222,8 @@ def _validation(data: Data, shards: list[Dataset], say: Callable[[str], None]) -
     read = np.flatnonzero(rows.image_weights)
     order = SampleOrder(np.array([len(read)]), 0)
     return Validation(
-        MemorySamples(rows.labels.take(read), lambda asked: rows.pixels[read[asked]], order)
+        MemorySamples(rows.labels.take(read), lambda asked: rows.pixels[read[asked]], order),
+        exhibits=exhibits(store, numbers[read].tolist(), data.labels.languages[0]),
     )
 
 
@@ -236,12 +233,18 @@ def _snapshot(trainer: Trainer) -> Snapshot:
 
 
 def _result(
-    trainer: Trainer, labels: Labels, tokenizer: TextTokenizer, record: bytes
+    trainer: Trainer,
+    labels: Labels,
+    tokenizer: TextTokenizer,
+    record: bytes,
+    picture: bytes | None,
 ) -> dict[str, bytes]:
-    """The files of the finished model."""
+    """The files of the finished model, how it was trained, and a picture of what it says."""
     weights = trainer.ema.model.state_dict()
     files = artifact_files(weights, trainer.model.config, labels, tokenizer)
     files["training.json"] = record
+    if picture is not None:
+        files["predictions.png"] = picture
     if trainer.ledger is not None:
         files["ledger.parquet"] = trainer.ledger.parquet()
     return files

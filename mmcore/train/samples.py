@@ -17,8 +17,9 @@ from mmcore.errors import UserError
 from mmcore.models.images import decode_image
 from mmcore.models.labels import Labels
 from mmcore.models.text import TextTokenizer
-from mmcore.shards.order import SampleOrder, Visits
+from mmcore.shards.order import Visits
 from mmcore.shards.reader import Problem, SampleStore, ShardError, Skipped
+from mmcore.shards.replay import Order
 from mmcore.train.data import LabelTable, build_table
 from mmcore.train.settings import TaskVisits
 
@@ -43,7 +44,7 @@ class Samples(Protocol):
     """What the loop needs to know of its data."""
 
     @property
-    def order(self) -> SampleOrder:
+    def order(self) -> Order:
         """Which sample stands where in the stream."""
 
     @property
@@ -55,6 +56,9 @@ class Samples(Protocol):
     def tag_rates(self) -> NDArray[np.float32]:
         """Share of the samples with known tags that have each tag: float32 [V]."""
 
+    def some_labels(self) -> LabelTable:
+        """Labels enough to measure how common and how sure they are; the same on every rank."""
+
     def read(self, visits: Visits) -> Rows:
         """Pixels and labels; a sample that cannot be read has weights of 0. Threads may call it."""
 
@@ -65,7 +69,7 @@ class MemorySamples:
 
     table: LabelTable
     pixels: Pixels
-    order: SampleOrder
+    order: Order
     valid: NDArray[np.bool_] | None = None
     task_visits: TaskVisits = ONCE
     threads: int = 0
@@ -75,6 +79,9 @@ class MemorySamples:
 
     def tag_rates(self) -> NDArray[np.float32]:
         return self.table.tag_rates()
+
+    def some_labels(self) -> LabelTable:
+        return self.table
 
     def read(self, visits: Visits) -> Rows:
         numbers = visits.samples
@@ -92,7 +99,7 @@ class StreamedSamples:
     tokenizer: TextTokenizer
     max_tokens: int
     size: int
-    order: SampleOrder
+    order: Order
     skipped: Skipped
     task_visits: TaskVisits = ONCE
     threads: int = 1
@@ -101,9 +108,12 @@ class StreamedSamples:
         return len(self.store)
 
     def tag_rates(self) -> NDArray[np.float32]:
-        """Measured on the first 4,096 visits of the order."""
+        return self.some_labels().tag_rates()
+
+    def some_labels(self) -> LabelTable:
+        """Those of the first 4,096 visits of the order."""
         numbers = self.order.slice(0, min(len(self), _RATE_SAMPLES)).samples
-        return self._table(read_records(self.store, self.skipped, numbers), numbers).tag_rates()
+        return self._table(read_records(self.store, self.skipped, numbers), numbers)
 
     def read(self, visits: Visits) -> Rows:
         numbers = visits.samples

@@ -115,6 +115,13 @@ class LoopSettings(BaseModel):
     consistency_threshold: float = Field(
         0.95, gt=0.5, lt=1, description="least probability that the consistency loss believes"
     )
+    curriculum: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the budget over which the less sure half of the labels comes in; 0: "
+        "all count from the start",
+    )
     validations: int = Field(2, ge=0, description="times the val split is looked at, evenly spread")
     patience: int = Field(
         0, ge=0, description="end after so many validations without improvement; 0: never"
@@ -153,6 +160,18 @@ class TrainSettings(LoopSettings):
     )
     read_threads: int = Field(
         2, ge=1, description="threads of each worker that read images which are not in memory"
+    )
+    days: Literal["all", "latest"] = Field(
+        "all",
+        description="what an epoch visits: the samples of all days, or those of the newest day and "
+        "a share of the earlier ones (replay)",
+    )
+    replay: float = Field(
+        0.3,
+        ge=0,
+        le=100,
+        description="with days latest: visits of earlier samples for each of a new one, so that "
+        "what they taught is not forgotten",
     )
     shuffle_window: int = Field(
         65536, ge=1, description="samples shuffled together; shards outside it are not read"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from mmcore.cluster import Listener, listening, post, report
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.lake.manifest import Parent, input_fingerprint
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from mmcore.train.rank import Job
 
 STAGE = "train"
+
+Follower = Callable[[str, dict[str, Any]], AbstractContextManager[Listener]]
+"""Begins to follow a training of this name, made from these inputs; left when it ends."""
 
 _HOW_NOT_WHAT = {
     *("workers", "gpus", "retries", "hang_minutes", "checkpoint_minutes", "log_seconds"),
@@ -110,11 +115,14 @@ def run(
     seed: int = 0,
     init_from: Path | None = None,
     run_name: str = "mmcore",
+    followers: Sequence[Follower] = (),
 ) -> Dataset:
     """Train on ``shards`` of every day up to ``day`` and commit ``candidate@day``.
 
     init_from: a model folder (the champion) to start from; run_name: the model's name, under which
     an unfinished training is kept. One that was interrupted, however it was, is gone on with.
+    followers: who gets the records of ``mmcore.train.progress`` while the training runs, and at
+    its end the ``candidate``'s digest. Nobody is asked where there is nothing to train.
     """
     shards = lake.up_to("shards", day)
     if not shards:
@@ -128,17 +136,37 @@ def run(
     job = _job(shards, tokenizer, config, seed, init_from)
     name = f"{run_name}-{day}"
     run = RunFolder(lake.storage, f"{name}-{_identity(inputs, parents)}")
+    made_from = {**inputs, "parents": {parent.label: parent.digest for parent in parents}}
     with owned(run) as ours:
         found = lake.reusable("candidate", day, inputs, parents)
         if found is None:  # nobody else has finished it while we waited
-            _train(job, config, ours)
-            files = run.result()
-            writer = lake.writer("candidate", day, format="files")
-            parts = [writer.write_file(file, data) for file, data in sorted(files.items())]
-            found = writer.commit(parts, parents, inputs, _summary(files["training.json"]))
+            with _followed(followers, run.name, made_from) as tell:
+                _train(job, config, ours)
+                files = run.result()
+                writer = lake.writer("candidate", day, format="files")
+                parts = [writer.write_file(file, data) for file, data in sorted(files.items())]
+                found = writer.commit(parts, parents, inputs, _summary(files["training.json"]))
+                tell({"candidate": found.digest})
     lake.storage.delete(run.prefix)
     _sweep(lake, name)
     return found
+
+
+@contextmanager
+def _followed(
+    followers: Sequence[Follower], name: str, made_from: dict[str, Any]
+) -> Iterator[Listener]:
+    """Let the followers hear the records of the block's training, and what is told them."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(follow(name, made_from)) for follow in followers]
+        for listener in listeners:
+            stack.enter_context(listening(STAGE, listener))
+
+        def tell(record: dict[str, Any]) -> None:
+            for listener in listeners:
+                listener(record)
+
+        yield tell
 
 
 def _identity(inputs: dict[str, Any], parents: list[Dataset]) -> str:
@@ -167,6 +195,11 @@ def _job(
         raise UserError(
             "There is nothing to train on: no image of the shards is in the train split; crawl "
             "more or lower the shares of val and test (shards)."
+        )
+    if config.days == "latest" and not len(SampleStore.open(shards[-1:], "train")):
+        raise UserError(
+            f"There is nothing new to train on: {shards[-1].label} has no image in the train "
+            "split; set train.days to all."
         )
     settings = TrainSettings.model_validate(
         config.model_dump(include=set(TrainSettings.model_fields))
@@ -245,14 +278,18 @@ def _work(job: Job, run: RunFolder, member: Member) -> bool:
     import torch
     import torch.distributed as dist
 
-    from mmcore.cluster import post
     from mmcore.train.pixels import Neighbours
     from mmcore.train.rank import Callbacks, train_rank
     from mmcore.train.ranks import Ranks
 
     barrier: Callable[[], None] = (lambda: dist.barrier()) if member.world > 1 else (lambda: None)
     neighbours = Neighbours(member.group, member.local_rank, member.local_world, barrier)
-    callbacks = Callbacks(lambda line: post(STAGE, line), member.leaving, member.alive)
+    callbacks = Callbacks(
+        say=lambda line: post(STAGE, line),
+        leaving=member.leaving,
+        alive=member.alive,
+        report=lambda record: report(STAGE, record),
+    )
     ranks = Ranks(member.rank, member.world)
     return train_rank(job, run, ranks, neighbours, torch.device(member.device), callbacks)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from mmcore.models.fusion_model import FusionModel, normalise_pixels
 from mmcore.train.batches import Batch, make_batch
 from mmcore.train.samples import Samples
+from mmcore.train.showcase import Exhibit
 
 _CHUNK = 64
 _SEED = 0
@@ -18,10 +19,14 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Validation:
-    """Some held-out samples; the first ``most`` of the split in a fixed random order."""
+    """Some held-out samples; the first ``most`` of the split in a fixed random order.
+
+    exhibits: those that are shown to people with what the model says of them.
+    """
 
     samples: Samples
     most: int = 512
+    exhibits: tuple[Exhibit, ...] = ()
 
     @torch.inference_mode()
     def measure(self, model: FusionModel) -> dict[str, float]:

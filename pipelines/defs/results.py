@@ -22,8 +22,10 @@ def materialize(
     stage: Callable[[Job], Dataset],
     job: Job,
     picture: Callable[[Job], bytes | None] | None = None,
+    more: Callable[[Job], Metadata] | None = None,
 ) -> dg.MaterializeResult:
-    """Run a stage and report its dataset: version, counts, funnel, cost and a picture."""
+    """Run a stage and report its dataset: version, counts, funnel, cost, a picture, and more that
+    this asset alone has to show."""
     try:
         with measured() as usage:
             dataset = stage(job)
@@ -33,9 +35,16 @@ def materialize(
     metadata = {**dataset_metadata(dataset), **usage_metadata(usage)}
     png = picture(job) if picture else None
     if png:
-        encoded = base64.b64encode(png).decode()
-        metadata["sample"] = dg.MetadataValue.md(f"![sample](data:image/png;base64,{encoded})")
+        metadata["sample"] = inline_picture("sample", png)
+    if more:
+        metadata |= more(job)
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(dataset.digest))
+
+
+def inline_picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
+    """A PNG as metadata that the UI shows."""
+    encoded = base64.b64encode(png).decode()
+    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{encoded})")
 
 
 def dataset_metadata(dataset: Dataset) -> Metadata:

@@ -14,6 +14,8 @@ from pipelines.defs.data.checks import no_leakage_between_splits
 from pipelines.defs.data.pictures import labeling_functions
 from pipelines.defs.results import contact_sheet, markdown
 from pipelines.defs.training.checks import good_enough_to_promote
+from pipelines.defs.training.following import Observed
+from pipelines.defs.training.pictures import training_curves, validation_table
 
 # Each asset with what it is made from: the data flow of docs/datasets.md.
 GRAPH = {
@@ -111,3 +113,61 @@ def test_leakage_between_splits_blocks_the_training() -> None:
     (spec,) = no_leakage_between_splits.check_specs
     assert spec.asset_key == dg.AssetKey("shards")
     assert spec.blocking
+
+
+TRAINING = {
+    "history": [
+        {
+            "samples": 64 * step,
+            "losses": {"vqa": 1 / step, "caption": 0.5},
+            "gradient_norm": {"mean": 2.0, "max": 3.0},
+            "samples_per_second": 99.0,
+        }
+        for step in (1, 2, 3)
+    ],
+    "validations": [{"samples": 128, "scores": {"vqa": 0.4, "score": 0.4}}],
+    "final_validation": {"vqa": 0.51234, "score": 0.5},
+    "samples_seen": 192,
+}
+
+
+def test_a_training_becomes_curves_and_a_table() -> None:
+    png = training_curves(TRAINING)
+    assert png is not None and png == training_curves(TRAINING)
+    more = {"losses": {f"task {i}": 1.0 for i in range(8)}, "samples": 64, "samples_per_second": 1}
+    taller = training_curves({**TRAINING, "history": [more]})
+    assert taller is not None
+    with Image.open(io.BytesIO(png)) as first, Image.open(io.BytesIO(taller)) as second:
+        assert first.size[0] == second.size[0] and first.size[1] < second.size[1]
+    assert validation_table(TRAINING) == {
+        "128 samples": {"vqa": 0.4, "score": 0.4},
+        "at the end": {"vqa": 0.5123, "score": 0.5},
+    }
+
+
+def test_a_training_without_a_line_has_no_curves() -> None:
+    empty = {"history": [], "validations": [], "final_validation": {}, "samples_seen": 8}
+    assert training_curves(empty) is None
+    assert validation_table(empty) == {}
+
+
+def test_a_training_is_observed_while_it_runs() -> None:
+    seen_inside: list[int] = []
+
+    @dg.asset(name="candidate", partitions_def=dg.DailyPartitionsDefinition("2026-03-01"))
+    def training(context) -> None:  # Dagster does not read annotations that are strings
+        with Observed(context)("run", {}) as listen:
+            for number in range(1, 31):
+                listen({"progress": number / 30, "samples": number, "losses": {"vqa": 0.5}})
+            listen({"validation": {"score": 0.4}, "samples": 30})
+            listen({"predictions": b"png", "samples": 30})
+            found = context.instance.fetch_observations(dg.AssetKey("candidate"), limit=99)
+            seen_inside.append(len(found.records))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([training], instance=instance, partition_key="2026-03-02")
+        found = instance.fetch_observations(dg.AssetKey("candidate"), limit=99).records
+    assert seen_inside == [3] and len(found) == 3  # two records in thirty, and the validation
+    newest = found[0].asset_observation
+    assert newest is not None and newest.partition == "2026-03-02"
+    assert newest.metadata["validation/score"].value == 0.4

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 import mmcore.train.loading as loading
+from mmcore.cluster import Listener, Record
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Lake
 from mmcore.models import load_model
@@ -53,11 +56,22 @@ def test_two_ray_workers_train_a_candidate_once(
     lake: Lake, ray_session: None, tmp_path: Path
 ) -> None:
     world.write_shards(lake, DAY, train=16, val=6)
-    first = run(lake, DAY, _config(), seed=1, run_name="test")
+    heard: list[Record] = []
+
+    @contextmanager
+    def follow(name: str, inputs: dict[str, Any]) -> Iterator[Listener]:
+        assert name.startswith("test-") and inputs["seed"] == 1
+        yield heard.append
+
+    first = run(lake, DAY, _config(), seed=1, run_name="test", followers=[follow])
+    assert any("validation" in record for record in heard)
+    assert heard[-2]["predictions"] == first.read_file("predictions.png")
+    assert heard[-1] == {"candidate": first.digest}
     assert sorted(p.file for p in first.parts) == [
         "config.json",
         "labels.json",
         "model.safetensors",
+        "predictions.png",
         "tokenizer.json",
         "training.json",
     ]
@@ -68,7 +82,9 @@ def test_two_ray_workers_train_a_candidate_once(
     assert model.labels.answers == ("left", "right", "green", "red", "blue")
     assert np.isfinite(model.encode_images([tiny.picture("red", "left")])).all()
     assert lake.storage.folders("runs") == []
-    assert run(lake, DAY, _config(), seed=1, run_name="test").digest == first.digest
+    count = len(heard)
+    again = run(lake, DAY, _config(), seed=1, run_name="test", followers=[follow])
+    assert again.digest == first.digest and len(heard) == count  # there was nothing to follow
 
 
 def test_days_without_shards_and_bad_settings_are_refused(lake: Lake) -> None:
@@ -135,6 +151,35 @@ def test_the_next_day_goes_on_from_the_champion_with_all_days(lake: Lake) -> Non
     said, _ = _train(lake, "second", NEXT, champion, max_epochs=1)
     assert said[0].startswith("20 images")
     assert said[1].startswith("starting from the champion: all weights, 5 of 5 answers")
+
+
+def test_with_days_latest_an_epoch_is_the_new_day_and_a_share_of_the_earlier(
+    lake: Lake, tmp_path: Path
+) -> None:
+    world.write_shards(lake, DAY, train=40, val=2)
+    settings = {"days": "latest", "replay": 0.5, "max_epochs": 3}
+    _train(lake, None, tmp_path / "alone", **settings)  # a first day has nothing to replay
+    assert _record(tmp_path / "alone")["samples_seen"] == 120
+    world.write_shards(lake, NEXT, train=16, val=2, first=40)
+    said = _train(lake, None, tmp_path / "both", NEXT, **settings)
+    assert said[0].startswith("56 images")  # the names of all days are known
+    assert _record(tmp_path / "both")["samples_seen"] == 3 * (16 + 8)
+    _train(lake, None, tmp_path / "streamed", NEXT, image_cache_mb=0, **settings)
+    assert _record(tmp_path / "streamed")["samples_seen"] == 3 * (16 + 8)
+    with pytest.raises(MmcoreError, match="days or replay"):
+        _train(lake, tmp_path / "both", tmp_path / "other", NEXT, **{**settings, "replay": 0.25})
+
+
+def test_a_newest_day_without_training_images_is_refused_for_days_latest(lake: Lake) -> None:
+    world.write_shards(lake, DAY, train=8, val=0)
+    world.write_shards(lake, NEXT, train=0, val=2, first=8)
+    with pytest.raises(UserError, match=r"nothing new to train on: shards@2026-11-24"):
+        run(lake, NEXT, _config(days="latest"))
+
+
+def _record(out: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((out / "result" / "training.json").read_text())
+    return record
 
 
 def test_pictures_beyond_the_cache_are_decoded_per_batch(

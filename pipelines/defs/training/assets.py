@@ -1,16 +1,22 @@
 """From shards to a promoted model."""
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
 
 from mmcore import graph
+from mmcore.graph import Job
 from pipelines.defs.data.assets import crawled, deduplicated, shards, tokenizer
 from pipelines.defs.partitions import daily
-from pipelines.defs.results import materialize
+from pipelines.defs.results import Metadata, inline_picture, markdown, materialize
+from pipelines.defs.training.following import Observed
+from pipelines.defs.training.pictures import training_curves, validation_table
 from pipelines.resources import Workplace
 
 GROUP = "training"
+PREDICTIONS = "predictions.png"
 
 
 @dg.asset(
@@ -22,7 +28,8 @@ GROUP = "training"
 )
 def candidate(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """One fusion model for five tasks, trained with Ray Train, warm-started from the champion."""
-    return materialize(graph.train, workplace.job(context))
+    job = replace(workplace.job(context), followers=(Observed(context),))
+    return materialize(graph.train, job, more=_training)
 
 
 @dg.asset(
@@ -46,3 +53,16 @@ def evaluation(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.Ma
 def champion(context: dg.AssetExecutionContext, workplace: Workplace) -> dg.MaterializeResult:
     """The registered model behind the alias `champion`."""
     return materialize(graph.promote, workplace.job(context))
+
+
+def _training(job: Job) -> Metadata:
+    """Curves, validations and the newest pictures of the day's candidate."""
+    candidate = job.lake.dataset("candidate", job.day)
+    training = json.loads(candidate.read_file("training.json"))
+    metadata: Metadata = {"validations": dg.MetadataValue.md(markdown(validation_table(training)))}
+    curves = training_curves(training)
+    if curves:
+        metadata["curves"] = inline_picture("curves", curves)
+    if any(part.file == PREDICTIONS for part in candidate.parts):
+        metadata["predictions"] = inline_picture("predictions", candidate.read_file(PREDICTIONS))
+    return metadata
