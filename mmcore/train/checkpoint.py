@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmcore.errors import MmcoreError
 from mmcore.train.optimizer import Ema, Optimizers
+from mmcore.train.sharding import load_whole, whole
 
 _TENSORS, _STATE = "state.safetensors", "state.json"
 
@@ -37,14 +38,27 @@ def save_checkpoint(
     folder: Path, model: nn.Module, ema: Ema, optimizers: Optimizers, state: RunState
 ) -> None:
     """Write a checkpoint; the JSON is renamed into place last and names nothing half-written."""
-    folder.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(folder, checkpoint_tensors(model, ema, optimizers), state, ema.updates)
+
+
+def checkpoint_tensors(model: nn.Module, ema: Ema, optimizers: Optimizers) -> dict[str, Tensor]:
+    """All tensors of a run by name. Every rank must ask at the same time: those that are divided
+    among ranks come back whole on rank 0, and empty on the others."""
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in ema.model.state_dict().items()}
     tensors |= _optimizer_tensors(model, optimizers)
+    return {name: whole(tensor) for name, tensor in tensors.items()}
+
+
+def write_checkpoint(
+    folder: Path, tensors: dict[str, Tensor], state: RunState, ema_updates: int
+) -> None:
+    """Write what ``checkpoint_tensors`` gave on rank 0."""
+    folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{_TENSORS}.partial"
     save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial)
     os.replace(partial, folder / _TENSORS)
-    text = json.dumps({"state": asdict(state), "ema_updates": ema.updates})
+    text = json.dumps({"state": asdict(state), "ema_updates": ema_updates})
     partial = folder / f".{_STATE}.partial"
     partial.write_text(text)
     os.replace(partial, folder / _STATE)
@@ -55,8 +69,8 @@ def load_checkpoint(folder: Path, model: nn.Module, ema: Ema, optimizers: Optimi
     try:
         record = json.loads((folder / _STATE).read_text())
         tensors = load_file(folder / _TENSORS)
-        model.load_state_dict(_strip(tensors, "model."))
-        ema.model.load_state_dict(_strip(tensors, "ema."))
+        load_whole(model, _strip(tensors, "model."))
+        load_whole(ema.model, _strip(tensors, "ema."))
         _restore_optimizer(model, optimizers, tensors)
         state = RunState(**record["state"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -23,14 +23,17 @@ from mmcore.shards.reader import ahead
 from mmcore.train.balance import add_training_parameters, guess_losses, total_loss
 from mmcore.train.batches import Batch, make_batch
 from mmcore.train.checkpoint import RunState
+from mmcore.train.freezing import Freezing
 from mmcore.train.gradient_cache import CachedGradients
 from mmcore.train.losses import TASKS, Modes, TaskLosses
-from mmcore.train.optimizer import Ema, Optimizers
+from mmcore.train.optimizer import Optimizers
 from mmcore.train.precision import use_bfloat16
+from mmcore.train.prepare import prepare
 from mmcore.train.ranks import Ranks
 from mmcore.train.samples import Samples
 from mmcore.train.schedule import learning_rate_factor
 from mmcore.train.settings import LoopSettings
+from mmcore.train.sharding import clip_gradients, is_sharded, whole_model
 from mmcore.train.validation import Validation
 
 MAX_REFUSED_IN_A_ROW = 50
@@ -59,16 +62,19 @@ class Trainer:
         validation: Validation | None = None,
         clock: Callable[[], float] = time.monotonic,
         answers: Tensor | None = None,
+        device: torch.device | None = None,
     ) -> None:
-        """answers: int64 [C, A], tokens of each answer; loss_weights.generative_vqa needs them."""
+        """answers: int64 [C, A], tokens of each answer; loss_weights.generative_vqa needs them.
+        device: where to train, if the model is not there yet."""
         self.ranks = ranks or Ranks()
         _check_batch(settings, self.ranks, len(samples))
         self.model, self.samples = model, samples
         self.settings, self.seed, self.clock = settings, seed, clock
         self.validation = validation
-        self.device = model.token_embedding.weight.device
+        self.device = device or model.token_embedding.weight.device
         add_training_parameters(model, settings, len(TASKS))
-        self.ema = Ema(model, settings.ema)
+        self.ranks.broadcast(list(model.parameters()), self.device)
+        self.ema, self.notes = prepare(model, settings, self.ranks, self.device)
         self.losses = TaskLosses(
             model,
             settings.loss_weights,
@@ -76,16 +82,16 @@ class Trainer:
             None if answers is None else answers.to(self.device),
             self.ema.model,
             settings.consistency_threshold,
+            in_step=settings.sharding == "fsdp",
         )
         self.state = RunState()
         self.bfloat16 = use_bfloat16(settings.amp, self.device)
         self.optimizers = Optimizers(model, settings, self.ranks, self.bfloat16)
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._freezing = Freezing(model, settings.freeze)
         self._weights, self._guess_losses = self._loss_factors()
         self._tally = torch.zeros(2, len(TASKS), dtype=torch.float64)  # loss sums, weights
         self._refused_in_a_row = 0
         self._stop = False
-        self.ranks.broadcast([*self._parameters, *self.ema.model.parameters()])
 
     def fit(self, hooks: Hooks | None = None) -> RunState:
         """Train until the budget, the epochs or the patience end; returns the final state."""
@@ -150,6 +156,7 @@ class Trainer:
     def _step(self, batches: list[Batch], counts: Tensor, progress: float) -> None:
         settings, state = self.settings, self.state
         self.model.zero_grad(set_to_none=True)
+        self._freezing.update(progress)
         divisor = counts.clamp_min(1e-6).to(self.device, torch.float32) * self._guess_losses
         share = 1 / (len(batches) * self.ranks.world)
         soft = settings.soft_targets * min(1.0, progress / SOFT_TARGETS_RISE)
@@ -160,10 +167,13 @@ class Trainer:
             self._reseed(number)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 part = self.losses(batch, settings.augmentation, self.ranks, soft, cached[number])
-            total_loss(part / divisor, self._weights, present, self.model, share).backward()
+            total = total_loss(part / divisor, self._weights, present, self.model, share)
+            if total.requires_grad:  # not where this part has labels for frozen parts only
+                total.backward()
             sums += part.detach()
-        self.ranks.sum_gradients(self._parameters)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.clip, foreach=True)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.ranks.sum_gradients([p for p in trained if not is_sharded(p)])
+        norm = clip_gradients(trained, settings.clip, self.ranks)
         state.cursor += settings.batch_size
         state.step += 1
         if not bool(torch.isfinite(norm)):
@@ -193,6 +203,7 @@ class Trainer:
 
     def _refuse(self) -> None:
         """Leave the weights as they are: a bad step would spoil them for good."""
+        self.ema.undo_buffers()
         self.state.refused += 1
         self._refused_in_a_row += 1
         if self._refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
@@ -229,11 +240,11 @@ class Trainer:
     def _validate(self, hooks: Hooks) -> None:
         """Rank 0 looks, the others wait for it in the next step's message."""
         record: dict[str, Any] = {"step": self.state.step, "samples": self.state.cursor}
-        state = self.state
+        state, averaged = self.state, self.averaged()
         if self.validation is None or self.ranks.rank != 0:
             state.validations.append(record)
             return
-        scores = self.validation.measure(self.ema.model)
+        scores = self.validation.measure(averaged)
         record["scores"] = {name: round(value, 4) for name, value in scores.items()}
         state.validations.append(record)
         score = scores.get("score", 0.0)
@@ -241,6 +252,10 @@ class Trainer:
         state.best_score = max(score, state.best_score)
         self._stop = 0 < self.settings.patience <= state.stale
         hooks.log({"validation": record["scores"], "samples": state.cursor})
+
+    def averaged(self) -> FusionModel:
+        """The averaged model, whole on rank 0; every rank must ask at the same time."""
+        return whole_model(self.ema.model, self.ranks)
 
     def _loss_factors(self) -> tuple[Tensor, Tensor]:
         """Weight and loss of a guess of each task, float32 [len(TASKS)]."""

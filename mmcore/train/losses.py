@@ -72,7 +72,8 @@ class TaskLosses(nn.Module):
 
     answers: int64 [C, A], the tokens of each answer with EOS, PAD behind; needed by
     generative_vqa only. teacher: a slower copy of the model whose opinion softens the contrastive
-    targets. threshold: see mmcore.train.consistency.
+    targets. threshold: see mmcore.train.consistency. in_step: run the same parts of the model
+    whatever labels a batch has, as ranks must that divide its weights.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class TaskLosses(nn.Module):
         answers: Tensor | None = None,
         teacher: FusionModel | None = None,
         threshold: float = 0.95,
+        in_step: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -90,6 +92,7 @@ class TaskLosses(nn.Module):
         self.modes = modes
         self.answers = answers
         self.threshold = threshold
+        self.in_step = in_step
         self._teacher = (teacher,)  # in a tuple, so that it is no part of this module
 
     def counts(self, batch: Batch) -> Tensor:
@@ -131,6 +134,8 @@ class TaskLosses(nn.Module):
         soft: share of the teacher in the contrastive targets; cached: the contrastive loss of the
         whole batch that this one is a part of, from ``cache_contrastive``.
         """
+        if self.in_step:
+            batch = batch.with_a_question()
         enc = self._encode(batch, strength)
         image = self.model.embed(enc.image, "image")
         text = self.model.embed(enc.text, "text")
@@ -291,7 +296,7 @@ class TaskLosses(nn.Module):
         ids, written = with_answers(prompts, answers)
         context, language = with_missing(self.model, image), torch.zeros_like(batch.answer)
         table = self.model.token_embedding.weight
-        states = self.model.captioning.states(
+        states = self.model.captioning(
             ids[:, :-1], language, context, table, self._seen_image(batch)
         )
         written = written[:, 1:]
@@ -307,6 +312,8 @@ class TaskLosses(nn.Module):
     def _consistency(self, batch: Batch, enc: Encodings) -> Tensor:
         missing = _unlabelled(batch)
         rows = missing.any(dim=0)
+        if not bool(rows.any()) and self.in_step:
+            rows[0] = True  # whose labels are there, so that it adds 0
         if not bool(rows.any()):
             return enc.image.pooled.new_zeros(())
         # other random numbers than the weak view's, as uniform as they

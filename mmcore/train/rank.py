@@ -25,7 +25,7 @@ from mmcore.models.text import TextTokenizer
 from mmcore.shards.cache import ShardCache
 from mmcore.shards.order import SampleOrder, Visits, sample_order
 from mmcore.shards.reader import SampleStore, Skipped
-from mmcore.train.checkpoint import RunState, load_checkpoint, save_checkpoint
+from mmcore.train.checkpoint import RunState, checkpoint_tensors, load_checkpoint, write_checkpoint
 from mmcore.train.loading import Data, training_samples
 from mmcore.train.loop import Hooks, Trainer
 from mmcore.train.pixels import Neighbours
@@ -83,7 +83,8 @@ def train_rank(
         settings.max_tags,
     )
     config = fitted(job.architecture, labels, tokenizer)
-    model = FusionModel(config).to(device)
+    # a model that is to be divided reaches the device in pieces
+    model = FusionModel(config).to("cpu" if settings.sharding == "fsdp" else device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     say(
         f"{len(store):,} images, {parameter_count(model):,} parameters, {len(labels.answers)} "
@@ -99,7 +100,11 @@ def train_rank(
     samples = training_samples(data, neighbours)
     validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
     answers = answer_tokens(labels, tokenizer)
-    trainer = Trainer(model, samples, settings, job.seed, ranks, validation, answers=answers)
+    trainer = Trainer(
+        model, samples, settings, job.seed, ranks, validation, answers=answers, device=device
+    )
+    for note in trainer.notes:
+        say(note)
     order = _order_name(job, samples.order)
     if resume is not None:
         trainer.state = load_checkpoint(resume, model, trainer.ema, trainer.optimizers)
@@ -109,12 +114,14 @@ def train_rank(
     trainer.state.order = order
     hooks = Hooks(
         log=lambda record: say(progress_line(record)),
-        checkpoint=lambda t: callbacks.checkpoint(partial(_write_state, t)),
+        checkpoint=lambda t: callbacks.checkpoint(_state_writer(t)),
     )
     trainer.fit(hooks)
     lost = _count_skipped(skipped, len(store), ranks)
-    record = partial(training_record, trainer, job, start, lost)
-    callbacks.checkpoint(partial(_write_result, trainer, labels, tokenizer, record))
+    averaged = trainer.averaged()
+    record = partial(training_record, trainer, averaged, job, start, lost)
+    write_state = _state_writer(trainer)
+    callbacks.checkpoint(partial(_write_result, write_state, averaged, labels, tokenizer, record))
 
 
 def _cache(settings: TrainSettings) -> ShardCache | None:
@@ -194,20 +201,24 @@ def _validation(data: Data, shards: list[Dataset], say: Callable[[str], None]) -
     )
 
 
-def _write_state(trainer: Trainer, folder: Path) -> None:
-    save_checkpoint(folder, trainer.model, trainer.ema, trainer.optimizers, trainer.state)
+def _state_writer(trainer: Trainer) -> Callable[[Path], None]:
+    """Writes the run's state into a folder; every rank makes one, rank 0 uses it."""
+    tensors = checkpoint_tensors(trainer.model, trainer.ema, trainer.optimizers)
+    return partial(
+        write_checkpoint, tensors=tensors, state=trainer.state, ema_updates=trainer.ema.updates
+    )
 
 
 def _write_result(
-    trainer: Trainer,
+    write_state: Callable[[Path], None],
+    averaged: FusionModel,
     labels: Labels,
     tokenizer: TextTokenizer,
     record: Callable[[], bytes],
     folder: Path,
 ) -> None:
-    _write_state(trainer, folder)
-    weights = trainer.ema.model.state_dict()
-    files = artifact_files(weights, trainer.model.config, labels, tokenizer)
+    write_state(folder)
+    files = artifact_files(averaged.state_dict(), averaged.config, labels, tokenizer)
     files["training.json"] = record()
     target = folder / "result"
     target.mkdir()
@@ -215,7 +226,9 @@ def _write_result(
         (target / name).write_bytes(data)
 
 
-def training_record(trainer: Trainer, job: Job, start: str, skipped: int) -> bytes:
+def training_record(
+    trainer: Trainer, averaged: FusionModel, job: Job, start: str, skipped: int
+) -> bytes:
     """``training.json``: settings, losses over time, speed, parents."""
     state = trainer.state
     validation = trainer.validation
@@ -237,7 +250,7 @@ def training_record(trainer: Trainer, job: Job, start: str, skipped: int) -> byt
         "samples_per_second": round(state.cursor / max(state.seconds, 1e-9), 1),
         "history": state.history,
         "validations": [v for v in state.validations if "scores" in v],
-        "final_validation": validation.measure(trainer.ema.model) if validation else {},
+        "final_validation": validation.measure(averaged) if validation else {},
     }
     return (json.dumps(record, indent=1, sort_keys=True) + "\n").encode("utf-8")
 
