@@ -239,7 +239,7 @@ def training_record(
         "parents": [ds.digest for ds in job.shards],
         "workers": trainer.ranks.world,
         "bfloat16": trainer.bfloat16,
-        "parameters": parameter_count(trainer.model),
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),  # frozen ones as well
         "train_samples": len(trainer.samples),
         "skipped_samples": skipped,
         "steps": state.step,

@@ -3,23 +3,32 @@ from their checkpoint."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
 import mmcore.train.augment as augment_module
+from mmcore.lake import Lake
+from mmcore.models import load_model
 from mmcore.models.fusion_model import normalise_pixels
 from mmcore.train.batches import Batch
 from mmcore.train.checkpoint import checkpoint_tensors, load_checkpoint, write_checkpoint
 from mmcore.train.loop import Trainer
+from mmcore.train.pixels import Neighbours
+from mmcore.train.rank import Callbacks, Job, train_rank
 from mmcore.train.ranks import Ranks
-from mmcore.train.settings import LoopSettings
+from mmcore.train.settings import LoopSettings, TrainSettings
 from mmcore.train.sharding import own_piece
 from tests.models import tiny
 from tests.train import world
@@ -50,6 +59,7 @@ CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 IDS = ["residual", "vit-recomputed-in-parts", "recurrent-thawing"]
 STEPS = 3
+DAY = "2026-11-23"
 
 
 def _double_pixels(pixels: torch.Tensor) -> torch.Tensor:
@@ -191,6 +201,38 @@ def test_each_rank_holds_its_share_of_the_blocks_only(divided: Path) -> None:
         held = [torch.load(divided / f"held-{case}-{rank}.pt") for rank in range(2)]
         assert sum(held) == shared + 2 * rest
         assert max(held) < rest + 0.6 * shared
+
+
+def _whole_run(rank: int, lake: Lake, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    settings = TrainSettings(
+        max_epochs=2, batch_size=8, min_tags=1, min_answers=1, checkpoint_minutes=1e-6,
+        optimizer="adamw", sharding="fsdp", freeze={"text_encoder": 0.5}, validations=2,
+    )  # fmt: skip
+    shards = lake.up_to("shards", DAY)
+    job = Job(shards, tiny.tokenizer().json_text, tiny.config(), settings, 1, None)
+
+    def checkpoint(write: Callable[[Path], None]) -> None:
+        if rank == 0:
+            shutil.rmtree(f"{folder}/run", ignore_errors=True)
+            write(Path(folder) / "run")
+
+    neighbours = Neighbours("test-sharded-run", rank, 2, dist.barrier)
+    callbacks = Callbacks(lambda line: None, checkpoint)
+    train_rank(job, Ranks(rank, 2), neighbours, torch.device("cpu"), callbacks)
+    dist.destroy_process_group()
+
+
+def test_a_divided_run_ends_with_a_whole_model(lake: Lake, tmp_path: Path) -> None:
+    world.write_shards(lake, DAY, train=16, val=6)
+    mp.spawn(_whole_run, (lake, str(tmp_path)), nprocs=2)
+    record = json.loads((tmp_path / "run" / "result" / "training.json").read_text())
+    assert record["steps"] == 4 and len(record["validations"]) == 2
+    weights = load_file(tmp_path / "run" / "result" / "model.safetensors")
+    assert record["parameters"] == sum(w.numel() for w in weights.values())
+    model = load_model(tmp_path / "run" / "result")
+    assert np.isfinite(model.encode_images([tiny.picture("red", "left")])).all()
 
 
 def test_muon_and_divided_weights_are_refused_together() -> None:
