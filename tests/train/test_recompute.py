@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 import mmcore.train.compiling as compiling
 from mmcore.errors import UserError
@@ -49,17 +51,19 @@ def _forwards(made: Trainer) -> int:
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "amp"),
     [
-        {"dropout": 0.3},
-        {"image": VIT, "dropout": 0.3},
-        {"image": {"kind": "plain", "size": 32, "widths": (16, 32), "depths": (1, 1)}},
+        ({"dropout": 0.3}, "off"),
+        ({"image": VIT, "dropout": 0.3}, "on"),
+        ({"image": {"kind": "plain", "size": 32, "widths": (16, 32), "depths": (1, 1)}}, "off"),
     ],
-    ids=["cnn", "vit", "plain"],
+    ids=["cnn", "vit-bfloat16", "plain"],
 )
-def test_recomputed_blocks_have_the_same_gradients_to_the_bit(model: dict[str, Any]) -> None:
-    kept = _step(_trainer(model))
-    again = _step(_trainer(model, activation_checkpointing=True))
+def test_recomputed_blocks_have_the_same_gradients_to_the_bit(
+    model: dict[str, Any], amp: str
+) -> None:
+    kept = _step(_trainer(model, amp=amp))
+    again = _step(_trainer(model, amp=amp, activation_checkpointing=True))
     assert kept.keys() == again.keys()
     for name, tensor in kept.items():
         assert again[name].equal(tensor), name
@@ -100,3 +104,30 @@ def test_without_a_compiler_on_is_refused_and_auto_says_so(
     note = compile_blocks(made, "auto", torch.device("cuda"))
     assert note is not None and note.startswith("not compiled")
     assert not any(is_compiled(m) for m in made.modules())
+
+
+@pytest.mark.slow
+def test_compiled_blocks_train_as_plain_ones_and_texts_of_other_lengths_compile_nothing_new() -> (
+    None
+):
+    def steps(compiled: str) -> tuple[Trainer, list[int]]:
+        counters.clear()
+        made = _trainer({"fusion": "concat"}, compile=compiled, optimizer="adamw", lr=1e-4)
+        made.model.train()
+        graphs = []
+        for cut in (0, 3, 1, 2):
+            batches = made._batches_at(made.state.cursor)
+            width = batches[0].captions.shape[1] - cut
+            batches = [replace(b, captions=b.captions[:, :width].contiguous()) for b in batches]
+            _, counts = made._agree(0.0, batches)
+            made._step(batches, counts, 0.5)
+            graphs.append(counters["stats"]["unique_graphs"])
+        return made, graphs
+
+    plain, none = steps("off")
+    compiled, graphs = steps("on")
+    assert none == [0, 0, 0, 0]
+    assert graphs[0] >= 4  # two widths of picture blocks, text, decoder
+    assert graphs == [graphs[0]] * 4
+    for name, tensor in plain.model.state_dict().items():
+        torch.testing.assert_close(compiled.model.state_dict()[name], tensor, rtol=0, atol=2e-4)
