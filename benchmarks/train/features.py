@@ -75,10 +75,10 @@ class Bench:
         self.ema.update()
         return float(loss.detach())
 
-    def measure(self, steps: int) -> dict[str, Any]:
-        """Cost of the first round of all lengths, and the median of ``steps`` after it."""
+    def measure(self, warm_up: int, steps: int) -> dict[str, Any]:
+        """Cost of the first steps, which compile, and the median of ``steps`` after them."""
         began = _seconds()
-        first = [self.step(number) for number in range(len(LENGTHS))]
+        first = [self.step(number) for number in range(warm_up)]
         warm, found, losses = _seconds() - began, [], []
         for number in range(steps):
             began = _seconds()
@@ -116,7 +116,7 @@ def _one(rank: int, world: int, folder: str, options: Any, name: str, changes: A
     bench = Bench(options.preset, options.batch, Ranks(rank, world), **changes)
     _forget_peak()
     began = time.perf_counter()
-    found = bench.measure(options.steps)
+    found = bench.measure(options.warm_up, options.steps)
     found["peak"], found["wall"] = _peak_mb(), time.perf_counter() - began
     found["held"] = sum(own_piece(p).numel() for p in bench.model.parameters())
     found["graphs"] = counters["stats"]["unique_graphs"]
@@ -141,7 +141,8 @@ def main() -> None:
     parser.add_argument("what", choices=("compile", "recompute", "shard"))
     parser.add_argument("--preset", default="nano")
     parser.add_argument("--batch", type=int, default=16, help="samples of each rank")
-    parser.add_argument("--steps", type=int, default=7)
+    parser.add_argument("--warm-up", type=int, default=len(LENGTHS), help="steps before")
+    parser.add_argument("--steps", type=int, default=len(LENGTHS))
     options = parser.parse_args()
     world, name, change = {
         "compile": (1, "on", {"compile": "on"}),
@@ -154,7 +155,7 @@ def main() -> None:
     print(f"{options.preset}, {options.batch} samples a rank; losses differ by {worst:.1e} at most")
     if worst > 0.02:
         raise SystemExit("The variants do not train alike: no figures.")
-    print("| | first 7 steps, CPU s | step, CPU s | peak MB | weights held, M | graphs |")
+    print("| | warm-up, CPU s | step, CPU s | peak MB | weights held, M | graphs |")
     print("|---|---|---|---|---|---|")
     for label, f in found.items():
         print(

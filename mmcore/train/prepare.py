@@ -29,6 +29,7 @@ def prepare(
         shard(model, ranks, device)
         shard(ema.model, ranks, device)
         ema.pair_with(model)
+        return ema, []
     note = compile_blocks(model, settings.compile, device)
     return ema, [note] if note else []
 

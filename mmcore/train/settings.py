@@ -92,7 +92,8 @@ class LoopSettings(BaseModel):
         "auto", description="bfloat16 arithmetic; auto: where the processor has it"
     )
     compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="compile the model's blocks (torch.compile); auto: on a GPU"
+        "auto",
+        description="compile the model's blocks (torch.compile); auto: on a GPU, unless sharded",
     )
     activation_checkpointing: bool = Field(
         False, description="compute blocks again in the backward pass: less memory, more time"
@@ -145,11 +146,16 @@ class LoopSettings(BaseModel):
         return value
 
     @model_validator(mode="after")
-    def _whole_matrices(self) -> LoopSettings:
+    def _what_sharding_allows(self) -> LoopSettings:
         if self.sharding == "fsdp" and self.optimizer == "muon":
             raise ValueError(
                 "sharding fsdp needs optimizer adamw: muon works on whole matrices, which no "
                 "worker has then"
+            )
+        if self.sharding == "fsdp" and self.compile == "on":
+            raise ValueError(
+                "compile on and sharding fsdp do not go together: blocks whose weights come and "
+                "go take minutes to compile; leave compile at auto"
             )
         return self
 

@@ -235,6 +235,8 @@ def test_a_divided_run_ends_with_a_whole_model(lake: Lake, tmp_path: Path) -> No
     assert np.isfinite(model.encode_images([tiny.picture("red", "left")])).all()
 
 
-def test_muon_and_divided_weights_are_refused_together() -> None:
+def test_what_divided_weights_cannot_do_is_refused() -> None:
     with pytest.raises(ValidationError, match="sharding fsdp needs optimizer adamw"):
         LoopSettings(sharding="fsdp")
+    with pytest.raises(ValidationError, match="leave compile at auto"):
+        LoopSettings(sharding="fsdp", optimizer="adamw", compile="on")
