@@ -32,7 +32,7 @@ def whole_prefix(model: FusionModel, language: Tensor, context: Encoded) -> Tens
     ids = torch.full((len(language), 1), BOS)
     done = torch.zeros(len(language), dtype=torch.bool)
     for _ in range(model.config.text.max_tokens - 1):
-        scores = F.linear(model.captioning.states(ids, language, context, table)[:, -1], table)
+        scores = F.linear(model.captioning(ids, language, context, table)[:, -1], table)
         scores[:, _NEVER] = -torch.inf
         following = scores.argmax(dim=1).masked_fill(done, PAD)
         done |= following == EOS

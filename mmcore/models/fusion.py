@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmcore.models.layers import CrossAttention, Encoded, Mlp
+from mmcore.models.layers import Block, CrossAttention, Encoded, Mlp
 
 
 class ConcatFusion(nn.Module):
@@ -47,7 +47,7 @@ class GatedFusion(nn.Module):
         return self.norm(x + self.mlp(x))
 
 
-class _CrossLayer(nn.Module):
+class _CrossLayer(Block):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)

@@ -159,7 +159,8 @@ class FusionModel(nn.Module):
 
     def caption_logits(self, ids: Tensor, language: Tensor, image: Encoded) -> Tensor:
         """Teacher forcing: ids [B, T] -> float logits of the following token [B, T, V]."""
-        return self.captioning(ids, language, image, self.token_embedding.weight)
+        table = self.token_embedding.weight
+        return F.linear(self.captioning(ids, language, image, table), table)
 
     def write_captions(
         self, language: Tensor, image: Encoded, search: Search | None = None

@@ -78,11 +78,7 @@ class CaptionDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, ids: Tensor, language: Tensor, context: Encoded, table: Tensor) -> Tensor:
-        """ids [B, T] starting with BOS, language [B], table [V, D] -> logits [B, T, V]."""
-        return F.linear(self.states(ids, language, context, table), table)
-
-    def states(
+    def forward(
         self,
         ids: Tensor,
         language: Tensor,
@@ -90,10 +86,9 @@ class CaptionDecoder(nn.Module):
         table: Tensor,
         index: Tensor | None = None,
     ) -> Tensor:
-        """As forward, before the output weights: [B, T, D], of use up to the end of a text.
-
-        index [B]: each row's context row.
-        """
+        """ids [B, T] starting with BOS, language [B], table [V, D] -> states [B, T, D], of use up
+        to the end of a text, whose products with the table are logits. index [B]: each row's
+        context row."""
         packing = Packing.without_padding(ids != PAD)
         x = F.embedding(ids, table) + self.position[: ids.shape[1]]
         x = torch.cat([x[:, :1] + self.language(language)[:, None], x[:, 1:]], dim=1)

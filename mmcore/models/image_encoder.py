@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mmcore.models.backbone import TransformersImageEncoder
 from mmcore.models.config import ImageEncoderConfig
-from mmcore.models.layers import Mlp, TransformerBlock, learned
+from mmcore.models.layers import Block, Mlp, TransformerBlock, learned
 
 
 class Coordinates(nn.Module):
@@ -59,8 +59,10 @@ def _norm_last(norm: nn.LayerNorm, x: Tensor) -> Tensor:
     return norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Block):
     """norm, 3x3 convolution, GELU, 3x3 convolution, added to the input; [B, C, H, W] -> same."""
+
+    varied = False
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -73,10 +75,12 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(y)
 
 
-class ConvNextBlock(nn.Module):
+class ConvNextBlock(Block):
     """Depthwise 7x7 convolution, norm and two pointwise layers, scaled and added to the input;
     [B, C, H, W] -> same. Half the weights of a dense block of the same width.
     """
+
+    varied = False
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmcore.models.attention import Packing, attend, packed, padded
 
@@ -35,6 +36,23 @@ def masked_mean(tokens: Tensor, mask: Tensor | None) -> Tensor:
 def full_precision(x: Tensor) -> Tensor:
     """At least float32: what mixed precision may round before, but not after."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+class Block(nn.Module):
+    """A layer that a model repeats: the unit that a training compiles, recomputes or shards.
+
+    recompute: keep only the inputs in the forward pass and run it again in the backward pass, with
+    the same random numbers (arXiv:1604.06174): less memory, the same gradients. varied: its inputs
+    differ in length from batch to batch.
+    """
+
+    recompute = False
+    varied = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(super().__call__, *args, use_reentrant=False, **kwargs)
+        return super().__call__(*args, **kwargs)
 
 
 class Mlp(nn.Module):
@@ -126,7 +144,7 @@ class BlockCache:
     context_values: Tensor
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(Block):
     """Pre-norm block: self-attention, optional cross-attention, MLP."""
 
     def __init__(

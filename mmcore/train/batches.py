@@ -7,13 +7,14 @@ resumed run repeats it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmcore.models.config import BOS, EOS
 from mmcore.shards.order import mix64
 from mmcore.train.data import LabelTable
 from mmcore.train.samples import Samples
@@ -65,6 +66,19 @@ class Batch:
         if device.type == "cpu":
             return self
         return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+    def with_a_question(self) -> Batch:
+        """The same batch; if it has no question, with one of weight 0 about its first picture."""
+        if len(self.answer):
+            return self
+        return replace(
+            self,
+            questions=self.questions.new_tensor([[BOS, EOS]]),
+            question_text=self.question_text.new_zeros(1),
+            question_image=self.question_image.new_zeros(1),
+            answer=self.answer.new_zeros(1),
+            question_weight=self.question_weight.new_zeros(1),
+        )
 
 
 def uniforms(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mmcore.errors import MmcoreError
 from mmcore.train.ledger import Ledger
 from mmcore.train.optimizer import Ema, Optimizers
+from mmcore.train.sharding import load_whole, whole
 
 _TENSORS, _STATE, _LEDGER = "state.safetensors", "state.json", "ledger"
 
@@ -63,14 +64,18 @@ def take_snapshot(
     state: RunState,
     ledger: Ledger | None = None,
 ) -> Snapshot:
-    """Copy what a run needs to go on. All that the training loop waits for is this copy."""
+    """Copy what a run needs to go on. All that the training loop waits for is this copy.
+
+    Where weights are divided among ranks, all must ask at the same time: they come back whole on
+    rank 0, and empty on the others.
+    """
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema.{k}": v for k, v in ema.model.state_dict().items()}
     tensors |= _optimizer_tensors(model, optimizers)
     if ledger is not None:
         tensors[_LEDGER] = ledger.table()
     text = json.dumps({"state": asdict(state), "ema_updates": ema.updates})
-    return Snapshot(state.step, {k: _host_copy(v) for k, v in tensors.items()}, text)
+    return Snapshot(state.step, {k: _host_copy(whole(v)) for k, v in tensors.items()}, text)
 
 
 def restore(
@@ -84,8 +89,8 @@ def restore(
     try:
         record = json.loads(files[_STATE])
         tensors = safetensors.torch.load(files[_TENSORS])
-        model.load_state_dict(_strip(tensors, "model."))
-        ema.model.load_state_dict(_strip(tensors, "ema."))
+        load_whole(model, _strip(tensors, "model."))
+        load_whole(ema.model, _strip(tensors, "ema."))
         _restore_optimizer(model, optimizers, tensors)
         state = RunState(**record["state"])
         ema.updates = int(record["ema_updates"])

@@ -52,9 +52,11 @@ class Curriculum:
             return batch
         captions, questions = batch.caption_weight, batch.question_weight
         tags, sentiment = _least(batch.tags), batch.sentiment_weight
+        least, more = _threshold(self.captions, left_out), batch.more_weight
         return replace(
             batch,
-            caption_weight=captions * (captions >= _threshold(self.captions, left_out)),
+            caption_weight=captions * (captions >= least),
+            more_weight=more * (more >= least),
             question_weight=questions * (questions >= _threshold(self.questions, left_out)),
             tag_weight=batch.tag_weight * (tags >= _threshold(self.tags, left_out)),
             sentiment_weight=sentiment * (sentiment >= _threshold(self.sentiment, left_out)),

@@ -210,16 +210,15 @@ def _said(
 
     texts: bool [texts], which of the texts do.
     """
-    said: NDArray[np.bool_] = texts[captions[..., 0].astype(np.int64)].any(
-        axis=1
-    )  # an unused place is text 0: ""
-    said |= texts[questions[..., 0].astype(np.int64)].any(axis=1)
+    captioned = texts[captions[..., 0].astype(np.int64)]  # an unused place is text 0: ""
+    asked = texts[questions[..., 0].astype(np.int64)]
+    found = [captioned, asked]
     if labels.answers:
-        answers = says(labels.answers)[questions[..., 1].astype(np.int64)]
-        said |= (answers & (questions[..., 2] > 0)).any(axis=1)
+        answered = says(labels.answers)[questions[..., 1].astype(np.int64)]
+        found.append(answered & (questions[..., 2] > 0))
     if labels.tags:
-        said |= (tags[:, says(labels.tags)] > 0).any(axis=1)
-    return said
+        found.append(tags[:, says(labels.tags)] > 0)
+    return np.asarray(np.concatenate(found, axis=1).any(axis=1))
 
 
 def _captions(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -26,16 +26,19 @@ from mmcore.train.balance import add_training_parameters, guess_losses, total_lo
 from mmcore.train.batches import Batch, make_batch
 from mmcore.train.checkpoint import RunState
 from mmcore.train.curriculum import Curriculum
+from mmcore.train.freezing import Freezing
 from mmcore.train.gradient_cache import CachedGradients
 from mmcore.train.ledger import Ledger
 from mmcore.train.losses import TASKS, Modes, TaskLosses
-from mmcore.train.optimizer import Ema, Optimizers
+from mmcore.train.optimizer import Optimizers
 from mmcore.train.precision import use_bfloat16
+from mmcore.train.prepare import prepare
 from mmcore.train.progress import Meter
 from mmcore.train.ranks import Ranks
 from mmcore.train.samples import Samples
 from mmcore.train.schedule import learning_rate_factor
 from mmcore.train.settings import LoopSettings
+from mmcore.train.sharding import clip_gradients, is_sharded, whole_model
 from mmcore.train.validation import Validation
 
 MAX_REFUSED_IN_A_ROW = 50
@@ -47,14 +50,14 @@ _BATCHES_AHEAD = 3
 class Hooks:
     """What the loop calls.
 
-    On rank 0 only: ``log``; ``validated``; ``ready``, whether a checkpoint may be taken now. On
-    every rank: ``checkpoint``, equally often; ``leaving``, whether this process was told to end
-    soon: if any was, all ranks take a checkpoint before the next step and leave; ``alive`` before
-    every step.
+    On rank 0 only: ``log``; ``validated``, with the averaged model; ``ready``, whether a checkpoint
+    may be taken now. On every rank: ``checkpoint``, equally often; ``leaving``, whether this
+    process was told to end soon: if any was, all ranks take a checkpoint before the next step and
+    leave; ``alive`` before every step.
     """
 
     log: Callable[[dict[str, Any]], None] = lambda record: None
-    validated: Callable[[Trainer], None] = lambda trainer: None
+    validated: Callable[[FusionModel, Trainer], None] = lambda averaged, trainer: None
     checkpoint: Callable[[Trainer], None] = lambda trainer: None
     ready: Callable[[], bool] = lambda: True
     leaving: Callable[[], bool] = lambda: False
@@ -84,15 +87,18 @@ class Trainer:
         validation: Validation | None = None,
         clock: Callable[[], float] = time.monotonic,
         answers: Tensor | None = None,
+        device: torch.device | None = None,
     ) -> None:
-        """answers: int64 [C, A], tokens of each answer; loss_weights.generative_vqa needs them."""
+        """answers: int64 [C, A], tokens of each answer; loss_weights.generative_vqa needs them.
+        device: where to train, if the model is not there yet."""
         self.ranks = _ranks_of_batch(settings, ranks or Ranks(), len(samples))
         self.model, self.samples = model, samples
         self.settings, self.seed, self.clock = settings, seed, clock
         self.validation = validation
-        self.device = model.token_embedding.weight.device
+        self.device = device or model.token_embedding.weight.device
         add_training_parameters(model, settings, len(TASKS))
-        self.ema = Ema(model, settings.ema)
+        self.ranks.broadcast(list(model.parameters()), self.device)
+        self.ema, self.notes = prepare(model, settings, self.ranks, self.device)
         self.losses = TaskLosses(
             model,
             settings.loss_weights,
@@ -100,6 +106,7 @@ class Trainer:
             None if answers is None else answers.to(self.device),
             self.ema.model,
             settings.consistency_threshold,
+            in_step=settings.sharding == "fsdp",
         )
         self.state = RunState()
         self.bfloat16 = use_bfloat16(settings.amp, self.device)
@@ -110,7 +117,7 @@ class Trainer:
             else None
         )
         self.optimizers = Optimizers(model, settings, self.ranks, self.bfloat16)
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._freezing = Freezing(model, settings.freeze)
         self._weights, self._guess_losses = self._loss_factors()
         self._augmentation = Augmentation.of(settings)
         self._tally = torch.zeros(2, len(TASKS), dtype=torch.float64)  # loss sums, weights
@@ -118,7 +125,6 @@ class Trainer:
         self._stop = False
         self.left = False
         self.ledger = Ledger() if settings.ledger else None
-        self.ranks.broadcast([*self._parameters, *self.ema.model.parameters()])
 
     def fit(self, hooks: Hooks | None = None) -> RunState:
         """Train until the budget, the epochs or the patience end; returns the final state.
@@ -204,6 +210,7 @@ class Trainer:
     def _step(self, batches: list[Batch], counts: Tensor, progress: float) -> None:
         settings, state = self.settings, self.state
         self.model.zero_grad(set_to_none=True)
+        self._freezing.update(progress)
         divisor = counts.clamp_min(1e-6).to(self.device, torch.float32) * self._guess_losses
         share = 1 / (len(batches) * self.ranks.world)
         soft = settings.soft_targets * min(1.0, progress / SOFT_TARGETS_RISE)
@@ -214,11 +221,14 @@ class Trainer:
             self._reseed(number)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 part = self.losses(batch, self._augmentation, self.ranks, soft, cached[number])
-            total_loss(part / divisor, self._weights, present, self.model, share).backward()
+            total = total_loss(part / divisor, self._weights, present, self.model, share)
+            if total.requires_grad:  # not where this part has labels for frozen parts only
+                total.backward()
             sums += part.detach()
+        trained = [p for p in self.model.parameters() if p.requires_grad]
         with self.meter.waiting("messages"):
-            self.ranks.sum_gradients(self._parameters)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, settings.clip, foreach=True)
+            self.ranks.sum_gradients([p for p in trained if not is_sharded(p)])
+        norm = clip_gradients(trained, settings.clip, self.ranks)
         state.cursor += settings.batch_size
         state.step += 1
         self.meter.add(batches, norm)
@@ -251,6 +261,7 @@ class Trainer:
 
     def _refuse(self) -> None:
         """Leave the weights as they are: a bad step would spoil them for good."""
+        self.ema.undo_buffers()
         self.state.refused += 1
         self._refused_in_a_row += 1
         if self._refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
@@ -288,11 +299,11 @@ class Trainer:
     def _validate(self, hooks: Hooks) -> None:
         """Rank 0 looks, the others wait for it in the next step's message."""
         record: dict[str, Any] = {"step": self.state.step, "samples": self.state.cursor}
-        state = self.state
+        state, averaged = self.state, self.averaged()
         if self.validation is None or self.ranks.rank != 0:
             state.validations.append(record)
             return
-        scores = self.validation.measure(self.ema.model)
+        scores = self.validation.measure(averaged)
         record["scores"] = {name: round(value, 4) for name, value in scores.items()}
         state.validations.append(record)
         score = scores.get("score", 0.0)
@@ -300,7 +311,11 @@ class Trainer:
         state.best_score = max(score, state.best_score)
         self._stop = 0 < self.settings.patience <= state.stale
         hooks.log({"validation": record["scores"], "samples": state.cursor})
-        hooks.validated(self)
+        hooks.validated(averaged, self)
+
+    def averaged(self) -> FusionModel:
+        """The averaged model, whole on rank 0; every rank must ask at the same time."""
+        return whole_model(self.ema.model, self.ranks)
 
     def _loss_factors(self) -> tuple[Tensor, Tensor]:
         """Weight and loss of a guess of each task, float32 [len(TASKS)]."""

@@ -75,7 +75,8 @@ class TaskLosses(nn.Module):
 
     answers: int64 [C, A], the tokens of each answer with EOS, PAD behind; needed by
     generative_vqa only. teacher: a slower copy of the model whose opinion softens the contrastive
-    targets. threshold: see mmcore.train.consistency.
+    targets. threshold: see mmcore.train.consistency. in_step: run the same parts of the model
+    whatever labels a batch has, as ranks must that divide its weights.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class TaskLosses(nn.Module):
         answers: Tensor | None = None,
         teacher: FusionModel | None = None,
         threshold: float = 0.95,
+        in_step: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -93,6 +95,7 @@ class TaskLosses(nn.Module):
         self.modes = modes
         self.answers = answers
         self.threshold = threshold
+        self.in_step = in_step
         self._teacher = (teacher,)  # in a tuple, so that it is no part of this module
 
     def counts(self, batch: Batch) -> Tensor:
@@ -134,6 +137,8 @@ class TaskLosses(nn.Module):
         soft: share of the teacher in the contrastive targets; cached: the contrastive loss of the
         whole batch that this one is a part of, from ``cache_contrastive``.
         """
+        if self.in_step:
+            batch = batch.with_a_question()
         enc = self._encode(batch, augmentation)
         image, text = (side[: len(batch.pixels)] for side in enc.pairs)
         zero = image.new_zeros(())
@@ -262,7 +267,7 @@ class TaskLosses(nn.Module):
     def _caption(self, batch: Batch, image: Encoded) -> Tensor:
         ids, following = batch.captions[:, :-1], batch.captions[:, 1:]
         table = self.model.token_embedding.weight
-        states = self.model.captioning.states(ids, batch.language, image, table)
+        states = self.model.captioning(ids, batch.language, image, table)
         # the output weights are the dearest of the model: only where a token follows
         followed = Packing.of(following != PAD, FEW_SHAPES)
         logits = full_precision(F.linear(packed(states, followed), table))
@@ -299,7 +304,7 @@ class TaskLosses(nn.Module):
         ids, written = with_answers(prompts, answers)
         context, language = with_missing(self.model, image), torch.zeros_like(batch.answer)
         table = self.model.token_embedding.weight
-        states = self.model.captioning.states(
+        states = self.model.captioning(
             ids[:, :-1], language, context, table, self._seen_image(batch)
         )
         written = written[:, 1:]
@@ -315,6 +320,8 @@ class TaskLosses(nn.Module):
     def _consistency(self, batch: Batch, enc: Encodings) -> Tensor:
         missing = _unlabelled(batch)
         rows = missing.any(dim=0)
+        if not bool(rows.any()) and self.in_step:
+            rows[0] = True  # whose labels are there, so that it adds 0
         if not bool(rows.any()):
             return enc.image.pooled.new_zeros(())
         # other random numbers than the weak view's, as uniform as they
@@ -361,13 +368,13 @@ def _pairs(
     A pair without a caption has a text of zeros; its weight is 0.
     """
     images, texts = model.embed(image, "image"), model.embed(text, "text")
-    there = batch.more_weight > 0
-    if not len(there):
+    if not len(batch.more_weight):
         return images, texts
-    more = texts.new_zeros(len(there), texts.shape[1])
-    if bool(there.any()):
-        encoded = model.encode_text(batch.more_captions[there])
-        more = more.index_put((there.nonzero()[:, 0],), model.embed(encoded, "text"))
+    # at least one, so that ranks that divide the weights all run the encoder
+    there = torch.nonzero(batch.more_weight.index_fill(0, batch.more_text.new_zeros(1), 1))[:, 0]
+    encoded = model.encode_text(batch.more_captions[there])
+    more = texts.new_zeros(len(batch.more_weight), texts.shape[1])
+    more = more.index_put((there,), model.embed(encoded, "text"))
     return _tile(images, batch), torch.cat([texts, more])
 
 

@@ -59,13 +59,16 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: object = None) -> None:  # type: ignore[override]
         """Step along the orthogonalised Nesterov momentum of the present gradients."""
         group = self.param_groups[0]
-        parameters: list[nn.Parameter] = group["params"]
-        directions = {id(p): self._direction(p) for p in parameters if p.grad is not None}
+        # what has no gradient is frozen: neither moved nor decayed
+        parameters: list[nn.Parameter] = [p for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return
+        directions = {id(p): self._direction(p) for p in parameters}
         updates = {id(p): torch.zeros_like(p) for p in parameters}
         for share in self._shares[self.ranks.rank]:
             _orthogonalise_group(share, directions, updates, self.bfloat16)
         self._share(list(updates.values()))
-        torch._foreach_mul_(list(parameters), 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(list[Tensor](parameters), 1 - group["lr"] * group["weight_decay"])
         for parameter in parameters:
             rows, columns = parameter.flatten(1).shape
             scale = max(1.0, rows / columns) ** 0.5

@@ -12,6 +12,7 @@ from mmcore.models.heads import ClassificationHead, ReconstructionHead
 from mmcore.train.muon import Muon
 from mmcore.train.ranks import Ranks
 from mmcore.train.settings import LoopSettings
+from mmcore.train.sharding import is_sharded, own_piece, piece_like
 
 _SMALLEST_MATRIX = 16
 
@@ -29,8 +30,12 @@ class Optimizers:
         taken = {id(p) for p in hidden}
         rest = [p for p in model.parameters() if p.requires_grad and id(p) not in taken]
         groups = [
-            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": settings.weight_decay},
-            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+            {
+                "params": [p for p in rest if (p.ndim >= 2, is_sharded(p)) == (matrix, sharded)],
+                "weight_decay": settings.weight_decay if matrix else 0.0,
+            }
+            for sharded in (False, True)  # one call of a kernel cannot take both
+            for matrix in (True, False)
         ]
         self.adamw = torch.optim.AdamW(
             groups, lr=settings.lr, betas=(0.9, settings.beta2), eps=1e-8, fused=True
@@ -59,7 +64,8 @@ class Optimizers:
         for optimizer in self.all:
             if any(parameter is p for g in optimizer.param_groups for p in g["params"]):
                 optimizer.state[parameter] = {
-                    k: v if k == "step" else v.to(parameter.device) for k, v in tensors.items()
+                    k: v if k == "step" else piece_like(parameter, v.to(parameter.device))
+                    for k, v in tensors.items()
                 }
 
 
@@ -95,8 +101,12 @@ class Ema:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
-        self._mine: list[Tensor] = list(self.model.parameters())
-        self._theirs: list[Tensor] = list(model.parameters())
+        self.pair_with(model)
+
+    def pair_with(self, model: FusionModel) -> None:
+        """Follow these weights from now on: both models divided alike, or both whole."""
+        self._mine = [own_piece(p.detach()) for p in self.model.parameters()]
+        self._theirs = [own_piece(p.detach()) for p in model.parameters()]
         self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
 
     @torch.no_grad()
@@ -107,3 +117,10 @@ class Ema:
             mine.copy_(theirs)
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self._mine, self._theirs, 1 - decay)
+
+    @torch.no_grad()
+    def undo_buffers(self) -> None:
+        """Give the model the buffers back that it had at the last update: a refused step must not
+        move batch norm's statistics either."""
+        for mine, theirs in self._buffers:
+            theirs.copy_(mine)

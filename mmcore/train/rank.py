@@ -92,7 +92,8 @@ def train_rank(
         settings.max_tags,
     )
     config = fitted(job.architecture, labels, tokenizer)
-    model = FusionModel(config).to(device)
+    # a model that is to be divided reaches the device in pieces
+    model = FusionModel(config).to("cpu" if settings.sharding == "fsdp" else device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     say(
         f"{len(store):,} images, {parameter_count(model):,} parameters, {len(labels.answers)} "
@@ -108,18 +109,27 @@ def train_rank(
     samples = training_samples(data, neighbours)
     validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
     answers = answer_tokens(labels, tokenizer)
-    trainer = Trainer(model, samples, settings, job.seed, ranks, validation, answers=answers)
+    trainer = Trainer(
+        model, samples, settings, job.seed, ranks, validation, answers=answers, device=device
+    )
+    for note in trainer.notes:
+        say(note)
     say(_resume(trainer, run, _order_name(job, samples.order), say) or start)
     shown = validation.exhibits if validation else ()
     gallery = Gallery(shown, labels, tokenizer, callbacks.report, say)
     _fit(trainer, BackgroundWriter(run, say), gallery, callbacks)
-    picture = gallery.close(trainer.ema.model, trainer.state.cursor)
+    averaged = trainer.averaged()
+    picture = gallery.close(averaged, trainer.state.cursor)
     if trainer.left:
         return False
     lost = _count_skipped(skipped, len(store), ranks)
     if ranks.rank == 0:
-        record = training_record(trainer, job, start, lost)
-        run.write_result(_result(trainer, labels, tokenizer, record, picture))
+        record = training_record(trainer, averaged, job, start, lost)
+        files = _result(trainer, averaged, labels, tokenizer)
+        files["training.json"] = record
+        if picture is not None:
+            files["predictions.png"] = picture
+        run.write_result(files)
     return True
 
 
@@ -143,18 +153,26 @@ def _fit(
     trainer: Trainer, writer: BackgroundWriter, gallery: Gallery, callbacks: Callbacks
 ) -> None:
     """Run the loop; its last state, whether it is done or must leave, is written at the end."""
-    lead = trainer.ranks.rank == 0
+
+    def save(trainer: Trainer) -> None:
+        # a divided model is brought together by all ranks; of a whole one rank 0 has it all
+        lead = trainer.ranks.rank == 0
+        if lead or trainer.settings.sharding == "fsdp":
+            snapshot = _snapshot(trainer)
+            if lead:
+                writer.begin(snapshot)
+
     hooks = Hooks(
         log=lambda record: _log(callbacks, record),
-        validated=lambda t: gallery.show(t.ema.model, t.state.cursor),
-        checkpoint=lambda t: writer.begin(_snapshot(t)) if lead else None,
+        validated=lambda model, t: gallery.show(model, t.state.cursor),
+        checkpoint=save,
         ready=writer.idle,
         leaving=callbacks.leaving,
         alive=callbacks.alive,
     )
     trainer.fit(hooks)
-    if lead and not trainer.left:
-        writer.begin(_snapshot(trainer))
+    if not trainer.left:
+        save(trainer)
     writer.finish()
 
 
@@ -233,24 +251,18 @@ def _snapshot(trainer: Trainer) -> Snapshot:
 
 
 def _result(
-    trainer: Trainer,
-    labels: Labels,
-    tokenizer: TextTokenizer,
-    record: bytes,
-    picture: bytes | None,
+    trainer: Trainer, averaged: FusionModel, labels: Labels, tokenizer: TextTokenizer
 ) -> dict[str, bytes]:
-    """The files of the finished model, how it was trained, and a picture of what it says."""
-    weights = trainer.ema.model.state_dict()
-    files = artifact_files(weights, trainer.model.config, labels, tokenizer)
-    files["training.json"] = record
-    if picture is not None:
-        files["predictions.png"] = picture
+    """The files of the finished model, and the ledger where one is kept."""
+    files = artifact_files(averaged.state_dict(), averaged.config, labels, tokenizer)
     if trainer.ledger is not None:
         files["ledger.parquet"] = trainer.ledger.parquet()
     return files
 
 
-def training_record(trainer: Trainer, job: Job, start: str, skipped: int) -> bytes:
+def training_record(
+    trainer: Trainer, averaged: FusionModel, job: Job, start: str, skipped: int
+) -> bytes:
     """``training.json``: settings, losses over time, speed, parents."""
     state = trainer.state
     validation = trainer.validation
@@ -261,7 +273,7 @@ def training_record(trainer: Trainer, job: Job, start: str, skipped: int) -> byt
         "parents": [ds.digest for ds in job.shards],
         "workers": trainer.ranks.world,
         "bfloat16": trainer.bfloat16,
-        "parameters": parameter_count(trainer.model),
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),  # frozen ones as well
         "train_samples": len(trainer.samples),
         "skipped_samples": skipped,
         "steps": state.step,
@@ -272,7 +284,7 @@ def training_record(trainer: Trainer, job: Job, start: str, skipped: int) -> byt
         "samples_per_second": round(state.cursor / max(state.seconds, 1e-9), 1),
         "history": state.history,
         "validations": [v for v in state.validations if "scores" in v],
-        "final_validation": validation.measure(trainer.ema.model) if validation else {},
+        "final_validation": validation.measure(averaged) if validation else {},
     }
     return (json.dumps(record, indent=1, sort_keys=True) + "\n").encode("utf-8")
 

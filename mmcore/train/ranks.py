@@ -61,7 +61,8 @@ class Ranks:
         return values
 
     def sum_gradients(self, parameters: list[torch.nn.Parameter], bucket_mb: int = 64) -> None:
-        """Replace every gradient by its sum over the ranks; a missing gradient counts as zero.
+        """Replace every gradient by its sum over the ranks; one that is missing on some ranks
+        counts as zero there, and one that is missing on all stays missing, as on a single rank.
 
         One flat message per bucket: on gloo a message costs more than its bytes.
         """
@@ -70,8 +71,6 @@ class Ranks:
         bucket: list[torch.nn.Parameter] = []
         size = 0
         for parameter in parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
             bucket.append(parameter)
             size += parameter.numel() * parameter.element_size()
             if size >= bucket_mb << 20:
@@ -80,12 +79,15 @@ class Ranks:
         if bucket:
             _sum_bucket(bucket)
 
-    def broadcast(self, tensors: list[Tensor]) -> None:
-        """Give every rank the values of rank 0, in place."""
+    def broadcast(self, tensors: list[Tensor], device: torch.device) -> None:
+        """Give every rank the values of rank 0, in place, through ``device``."""
         if self.world > 1:
             with torch.no_grad():
                 for tensor in tensors:
-                    dist.broadcast(tensor.detach(), 0)
+                    sent = tensor.detach().to(device)
+                    dist.broadcast(sent, 0)
+                    if sent.device != tensor.device:
+                        tensor.copy_(sent)
 
 
 def _all_rows(rows: Tensor, sizes: list[int]) -> Tensor:
@@ -100,9 +102,12 @@ def _all_rows(rows: Tensor, sizes: list[int]) -> Tensor:
 
 
 def _sum_bucket(bucket: list[torch.nn.Parameter]) -> None:
-    gradients = [p.grad for p in bucket if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
+    present = bucket[0].new_tensor([float(p.grad is not None) for p in bucket])
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
+    flat = torch.cat([present, *(g.flatten() for g in gradients)])
     dist.all_reduce(flat)
-    pieces = flat.split([g.numel() for g in gradients])
-    for gradient, piece in zip(gradients, pieces, strict=True):
-        gradient.copy_(piece.view_as(gradient))
+    ranks, *pieces = flat.split([len(bucket), *(g.numel() for g in gradients)])
+    for parameter, gradient, piece, count in zip(
+        bucket, gradients, pieces, ranks.tolist(), strict=True
+    ):
+        parameter.grad = gradient.copy_(piece.view_as(gradient)) if count else None

@@ -6,6 +6,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+FREEZABLE = (
+    "image_encoder",
+    "token_embedding",
+    "text_encoder",
+    "alignment",
+    "fusion",
+    "captioning",
+    "heads",
+)
+
 
 class LossWeights(BaseModel):
     """How much each task counts; 0 switches a task off."""
@@ -87,6 +97,23 @@ class LoopSettings(BaseModel):
     amp: Literal["auto", "on", "off"] = Field(
         "auto", description="bfloat16 arithmetic; auto: where the processor has it"
     )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="compile the model's blocks (torch.compile); auto: on a GPU, unless sharded",
+    )
+    activation_checkpointing: bool = Field(
+        False, description="compute blocks again in the backward pass: less memory, more time"
+    )
+    sharding: Literal["none", "fsdp"] = Field(
+        "none",
+        description="fsdp: each worker keeps a share of the weights and of the optimizer's state, "
+        "for models that do not fit; needs optimizer adamw",
+    )
+    freeze: dict[str, float] = Field(
+        {},
+        description="parts that stay as they are until a share of the budget, e.g. "
+        f"{{image_encoder: 0.3, text_encoder: 1.0}}; of {', '.join(FREEZABLE)}",
+    )
     augmentation: float = Field(0.5, ge=0, le=3, description="strength; 0 is none")
     crop: float = Field(
         0.0,
@@ -134,11 +161,37 @@ class LoopSettings(BaseModel):
     )
     log_seconds: float = Field(4.0, gt=0, description="time between lines of progress")
 
-    @field_validator("amp", mode="before")
+    @field_validator("amp", "compile", mode="before")
     @classmethod
     def _yaml_switch(cls, value: object) -> object:
         """YAML 1.1 reads a bare on or off as a truth value."""
         return ("off", "on")[value] if isinstance(value, bool) else value
+
+    @field_validator("freeze")
+    @classmethod
+    def _known_parts(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = [name for name in value if name not in FREEZABLE]
+        if unknown:
+            raise ValueError(f"{unknown[0]!r} must be one of {', '.join(FREEZABLE)}")
+        if any(not 0 <= share <= 1 for share in value.values()):
+            raise ValueError("a share of the budget is between 0 and 1")
+        if all(value.get(name, 0) > 0 for name in FREEZABLE):
+            raise ValueError("at least one part must be left to train from the start")
+        return value
+
+    @model_validator(mode="after")
+    def _what_sharding_allows(self) -> LoopSettings:
+        if self.sharding == "fsdp" and self.optimizer == "muon":
+            raise ValueError(
+                "sharding fsdp needs optimizer adamw: muon works on whole matrices, which no "
+                "worker has then"
+            )
+        if self.sharding == "fsdp" and self.compile == "on":
+            raise ValueError(
+                "compile on and sharding fsdp do not go together: blocks whose weights come and "
+                "go take minutes to compile; leave compile at auto"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_kind_of_target(self) -> LoopSettings:

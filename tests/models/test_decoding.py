@@ -37,7 +37,7 @@ def _slow_greedy(model: FusionModel, prompt: list[int], context: Encoded, most: 
     """One text, the whole prefix anew at every step."""
     table, ids = model.token_embedding.weight, list(prompt)
     for _ in range(most):
-        states = model.captioning.states(torch.tensor([ids]), torch.tensor([0]), context, table)
+        states = model.captioning(torch.tensor([ids]), torch.tensor([0]), context, table)
         scores = F.linear(states[0, -1], table)
         scores[[PAD, BOS, MASK]] = -torch.inf
         ids.append(int(scores.argmax()))

@@ -1,0 +1,168 @@
+"""What compiling, recomputing and dividing a model cost and save, on this machine's processor.
+
+    python -m benchmarks.train.features compile --preset nano
+    python -m benchmarks.train.features recompute --preset base
+    python -m benchmarks.train.features shard --preset base
+
+Each variant runs in processes of its own, one thread each, on the same random batches; before a
+figure counts, the losses of both variants are compared. Times are processor seconds, memory is the
+peak of the resident set after the model was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch._dynamo.utils import counters
+
+from benchmarks.models.presets import batch_of
+from mmcore.models.config import load_preset
+from mmcore.models.fusion_model import FusionModel
+from mmcore.train.batches import Batch
+from mmcore.train.losses import Modes, TaskLosses
+from mmcore.train.optimizer import Optimizers
+from mmcore.train.precision import use_bfloat16
+from mmcore.train.prepare import prepare
+from mmcore.train.ranks import Ranks
+from mmcore.train.settings import LoopSettings, LossWeights
+from mmcore.train.sharding import clip_gradients, is_sharded, own_piece
+
+LENGTHS = ((12, 10), (11, 10), (12, 8), (9, 7), (10, 9), (8, 8), (12, 6))  # captions, questions
+CPU = torch.device("cpu")
+
+
+class Bench:
+    """A preset made ready with some settings, and its steps."""
+
+    def __init__(self, preset: str, count: int, ranks: Ranks, **changes: Any) -> None:
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        values = {"compile": "off", "optimizer": "adamw", "lr": 1e-4, **changes}
+        self.settings = LoopSettings.model_validate(values)
+        config = load_preset(preset, vocab_size=4096, answers=200, tags=200, dropout=0.0)
+        self.model = FusionModel(config)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.ranks = ranks
+        self.bfloat16 = use_bfloat16("auto", CPU)
+        self.batch = batch_of(self.model, count)
+        self.ema, _ = prepare(self.model, self.settings, ranks, CPU)
+        self.model.train()
+        self.losses = TaskLosses(self.model, LossWeights(), Modes(), in_step=True)
+        self.optimizers = Optimizers(self.model, self.settings, ranks, self.bfloat16)
+
+    def step(self, number: int) -> float:
+        """A whole training step on texts of varying length; its loss."""
+        self.model.zero_grad(set_to_none=True)
+        batch = _cut(self.batch, *LENGTHS[number % len(LENGTHS)])
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            loss = self.losses(batch, 0.5, self.ranks).sum() / len(batch.pixels)
+        loss.backward()
+        parameters = list(self.model.parameters())
+        self.ranks.sum_gradients([p for p in parameters if not is_sharded(p)])
+        clip_gradients(parameters, self.settings.clip, self.ranks)
+        self.optimizers.step(1.0)
+        self.ema.update()
+        return float(loss.detach())
+
+    def measure(self, warm_up: int, steps: int) -> dict[str, Any]:
+        """Cost of the first steps, which compile, and the median of ``steps`` after them."""
+        began = _seconds()
+        first = [self.step(number) for number in range(warm_up)]
+        warm, found, losses = _seconds() - began, [], []
+        for number in range(steps):
+            began = _seconds()
+            losses.append(self.step(number))
+            found.append(_seconds() - began)
+        return {"first": warm, "step": median(found), "losses": first + losses}
+
+
+def _cut(batch: Batch, captions: int, questions: int) -> Batch:
+    return replace(
+        batch,
+        captions=batch.captions[:, :captions].contiguous(),
+        questions=batch.questions[:, :questions].contiguous(),
+    )
+
+
+def _seconds() -> float:
+    """Processor seconds of this process and of compilers that it ran."""
+    used = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+def _forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mb() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) / 1024
+
+
+def _one(rank: int, world: int, folder: str, options: Any, name: str, changes: Any) -> None:
+    if world > 1:
+        dist.init_process_group("gloo", f"file://{folder}/{name}", rank=rank, world_size=world)
+    bench = Bench(options.preset, options.batch, Ranks(rank, world), **changes)
+    _forget_peak()
+    began = time.perf_counter()
+    found = bench.measure(options.warm_up, options.steps)
+    found["peak"], found["wall"] = _peak_mb(), time.perf_counter() - began
+    found["held"] = sum(own_piece(p).numel() for p in bench.model.parameters())
+    found["graphs"] = counters["stats"]["unique_graphs"]
+    if rank == 0:
+        torch.save(found, f"{folder}/{name}.pt")
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def run(options: Any, world: int, name: str, **changes: Any) -> dict[str, Any]:
+    """One variant in ``world`` new processes; what rank 0 found."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/kernels"  # nothing compiled before
+        os.environ["OMP_NUM_THREADS"] = "1"
+        mp.spawn(_one, (world, folder, options, name, changes), nprocs=world)
+        return torch.load(f"{folder}/{name}.pt")
+
+
+def main() -> None:
+    """Read the command line, run both variants, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("compile", "recompute", "shard"))
+    parser.add_argument("--preset", default="nano")
+    parser.add_argument("--batch", type=int, default=16, help="samples of each rank")
+    parser.add_argument("--warm-up", type=int, default=len(LENGTHS), help="steps before")
+    parser.add_argument("--steps", type=int, default=len(LENGTHS))
+    options = parser.parse_args()
+    world, name, change = {
+        "compile": (1, "on", {"compile": "on"}),
+        "recompute": (1, "recomputed", {"activation_checkpointing": True}),
+        "shard": (2, "fsdp", {"sharding": "fsdp"}),
+    }[options.what]
+    found = {"off": run(options, world, "off"), name: run(options, world, name, **change)}
+    losses = [torch.tensor(f["losses"]) for f in found.values()]
+    worst = float(((losses[0] - losses[1]) / losses[0]).abs().max())
+    print(f"{options.preset}, {options.batch} samples a rank; losses differ by {worst:.1e} at most")
+    if worst > 0.02:
+        raise SystemExit("The variants do not train alike: no figures.")
+    print("| | warm-up, CPU s | step, CPU s | peak MB | weights held, M | graphs |")
+    print("|---|---|---|---|---|---|")
+    for label, f in found.items():
+        print(
+            f"| {label} | {f['first']:.1f} | {f['step']:.3f} | {f['peak']:,.0f} "
+            f"| {f['held'] / 1e6:.1f} | {f['graphs']} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Two ranks that divide the weights train the model that one rank trains, and one rank goes on
+from their checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+import mmcore.train.augment as augment_module
+from mmcore.lake import Lake
+from mmcore.models import load_model
+from mmcore.models.fusion_model import normalise_pixels
+from mmcore.train.batches import Batch
+from mmcore.train.checkpoint import checkpoint_tensors, load_checkpoint, write_checkpoint
+from mmcore.train.loop import Trainer
+from mmcore.train.pixels import Neighbours
+from mmcore.train.rank import Callbacks, Job, train_rank
+from mmcore.train.ranks import Ranks
+from mmcore.train.settings import LoopSettings, TrainSettings
+from mmcore.train.sharding import own_piece
+from tests.models import tiny
+from tests.train import world
+
+# matching draws its negatives from a rank's own share, and the image loss is relative to its
+# colours: with these two the number of ranks changes the loss, whoever holds the weights
+LOSSES = {"matching": 0.0, "reconstruction": 0.0}
+VIT = {"kind": "vit", "size": 32, "patch": 4, "widths": (32,), "depths": (2,), "heads": 2}
+# a model and settings that dividing must survive
+CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    (
+        {"image": VIT, "dropout": 0.0},
+        {
+            "activation_checkpointing": True,
+            "accumulate": 2,
+            "gradient_cache": True,
+            "soft_targets": 0.4,
+        },
+    ),
+    (
+        {"text": {"kind": "gru", "depth": 1}},
+        {
+            "freeze": {"image_encoder": 0.4},
+            "loss_weights": {**LOSSES, "consistency": 0.5, "generative_vqa": 0.5},
+        },
+    ),
+]
+IDS = ["residual", "vit-recomputed-in-parts", "recurrent-thawing"]
+STEPS = 3
+DAY = "2026-11-23"
+
+
+def _double_pixels(pixels: torch.Tensor) -> torch.Tensor:
+    return normalise_pixels(pixels).double()
+
+
+def _trainer(case: int, ranks: Ranks, sharding: str = "none") -> Trainer:
+    """In float64, so that the order of a sum does not show."""
+    augment_module.normalise_pixels = _double_pixels  # the test's own process or its fixture
+    architecture, changes = CASES[case]
+    values = {
+        "batch_size": 8,
+        "questions": 2,
+        "amp": "off",
+        "optimizer": "adamw",
+        "loss_weights": LOSSES,
+        "sharding": sharding,
+        **changes,
+    }
+    return Trainer(
+        tiny.model(**architecture).double(),
+        world.training_data(16, seed=3),
+        LoopSettings.model_validate(values),
+        3,
+        ranks,
+        clock=lambda: 0.0,
+        answers=torch.tensor([[5, 2], [6, 2], [7, 2], [8, 2], [9, 2]]),
+    )
+
+
+def _only_first(batch: Batch, rows: int) -> Batch:
+    """The batch with the questions about its first pictures only."""
+    asked = batch.question_image < rows
+    names = ("question_text", "question_image", "answer", "question_weight")
+    return replace(batch, **{name: getattr(batch, name)[asked] for name in names})
+
+
+def _step(made: Trainer) -> None:
+    """One step of the run's first few, in which only the first half of a batch is asked."""
+    made.model.train()
+    batches = made._batches_at(made.state.cursor)
+    size = sum(len(batch.pixels) for batch in batches)
+    if len(batches) == 1:
+        half = size // 2 if made.ranks.world == 1 else size * (1 - made.ranks.rank)
+        batches = [_only_first(batches[0], half)]
+    _, counts = made._agree(0.0, batches)
+    made._step(batches, counts, made.state.step / 5)
+
+
+@pytest.fixture(autouse=True)
+def _float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment_module, "normalise_pixels", _double_pixels)
+
+
+def _rank_main(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    for case in range(len(CASES)):
+        made = _trainer(case, Ranks(rank, 2), "fsdp")
+        for _ in range(STEPS):
+            _step(made)
+        tensors = checkpoint_tensors(made.model, made.ema, made.optimizers)
+        averaged = made.averaged()
+        if rank == 0:
+            write_checkpoint(Path(folder) / f"{case}", tensors, made.state, made.ema.updates)
+            torch.save(averaged.state_dict(), f"{folder}/averaged-{case}.pt")
+        held = sum(own_piece(p).numel() for p in made.model.parameters())
+        torch.save(held, f"{folder}/held-{case}-{rank}.pt")
+        # and back: what was whole is divided again, and goes on as one rank does
+        again = _trainer(case, Ranks(rank, 2), "fsdp")
+        dist.barrier()
+        again.state = load_checkpoint(
+            Path(folder) / f"{case}", again.model, again.ema, again.optimizers
+        )
+        _step(again)
+        tensors = checkpoint_tensors(again.model, again.ema, again.optimizers)
+        if rank == 0:
+            torch.save(tensors, f"{folder}/resumed-{case}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def divided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two gloo ranks train every case; the folder of what they wrote."""
+    folder = tmp_path_factory.mktemp("divided")
+    mp.spawn(_rank_main, (str(folder),), nprocs=2)
+    return folder
+
+
+def _close(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            found[name], tensor, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=IDS)
+def test_divided_weights_train_as_whole_ones(divided: Path, case: int) -> None:
+    alone = _trainer(case, Ranks())
+    start = {k: v.clone() for k, v in alone.model.state_dict().items()}
+    for _ in range(STEPS):
+        _step(alone)
+    resumed = _trainer(case, Ranks())
+    resumed.state = load_checkpoint(
+        divided / f"{case}", resumed.model, resumed.ema, resumed.optimizers
+    )
+    _close(
+        checkpoint_tensors(resumed.model, resumed.ema, resumed.optimizers),
+        checkpoint_tensors(alone.model, alone.ema, alone.optimizers),
+    )
+    assert not alone.model.state_dict()["fusion.join.weight"].equal(start["fusion.join.weight"])
+    averaged = torch.load(divided / f"averaged-{case}.pt")
+    _close(averaged, alone.ema.model.state_dict())
+
+
+@pytest.mark.parametrize("case", range(len(CASES)), ids=IDS)
+def test_a_checkpoint_goes_on_alike_on_one_rank_and_divided_on_two(
+    divided: Path, case: int
+) -> None:
+    alone = _trainer(case, Ranks())
+    alone.state = load_checkpoint(divided / f"{case}", alone.model, alone.ema, alone.optimizers)
+    written = torch.load(divided / f"averaged-{case}.pt")
+    for name, tensor in alone.ema.model.state_dict().items():
+        assert tensor.equal(written[name])  # nothing was lost on the way
+    _step(alone)
+    _close(
+        torch.load(divided / f"resumed-{case}.pt"),
+        checkpoint_tensors(alone.model, alone.ema, alone.optimizers),
+    )
+
+
+def test_each_rank_holds_its_share_of_the_blocks_only(divided: Path) -> None:
+    for case in range(len(CASES)):
+        model = _trainer(case, Ranks()).model
+        parts = (model.image_encoder, model.text_encoder, model.fusion, model.captioning)
+        shared = sum(p.numel() for part in parts for p in part.parameters())
+        rest = sum(p.numel() for p in model.parameters()) - shared
+        held = [torch.load(divided / f"held-{case}-{rank}.pt") for rank in range(2)]
+        assert sum(held) == shared + 2 * rest
+        assert max(held) < rest + 0.6 * shared
+
+
+def _whole_run(rank: int, lake: Lake, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    settings = TrainSettings(
+        max_epochs=2, batch_size=8, min_tags=1, min_answers=1, checkpoint_minutes=1e-6,
+        optimizer="adamw", sharding="fsdp", freeze={"text_encoder": 0.5}, validations=2,
+    )  # fmt: skip
+    shards = lake.up_to("shards", DAY)
+    job = Job(shards, tiny.tokenizer().json_text, tiny.config(), settings, 1, None)
+
+    def checkpoint(write: Callable[[Path], None]) -> None:
+        if rank == 0:
+            shutil.rmtree(f"{folder}/run", ignore_errors=True)
+            write(Path(folder) / "run")
+
+    neighbours = Neighbours("test-sharded-run", rank, 2, dist.barrier)
+    callbacks = Callbacks(lambda line: None, checkpoint)
+    train_rank(job, Ranks(rank, 2), neighbours, torch.device("cpu"), callbacks)
+    dist.destroy_process_group()
+
+
+def test_a_divided_run_ends_with_a_whole_model(lake: Lake, tmp_path: Path) -> None:
+    world.write_shards(lake, DAY, train=16, val=6)
+    mp.spawn(_whole_run, (lake, str(tmp_path)), nprocs=2)
+    record = json.loads((tmp_path / "run" / "result" / "training.json").read_text())
+    assert record["steps"] == 4 and len(record["validations"]) == 2
+    weights = load_file(tmp_path / "run" / "result" / "model.safetensors")
+    assert record["parameters"] == sum(w.numel() for w in weights.values())
+    model = load_model(tmp_path / "run" / "result")
+    assert np.isfinite(model.encode_images([tiny.picture("red", "left")])).all()
+
+
+def test_what_divided_weights_cannot_do_is_refused() -> None:
+    with pytest.raises(ValidationError, match="sharding fsdp needs optimizer adamw"):
+        LoopSettings(sharding="fsdp")
+    with pytest.raises(ValidationError, match="leave compile at auto"):
+        LoopSettings(sharding="fsdp", optimizer="adamw", compile="on")
