@@ -29,7 +29,7 @@ from mmcore.train.stage import Config, run
 from tests.train import world
 
 DAY, NAME, SEED = "2026-11-23", "test", 5
-SAMPLES, BATCH, EPOCHS = 48, 8, 20
+SAMPLES, BATCH, EPOCHS = 48, 8, 16
 STEPS = SAMPLES * EPOCHS // BATCH
 PATIENCE = 120.0
 
@@ -143,7 +143,7 @@ def test_killed_workers_and_a_notice_change_no_weight(
     training: Future[Dataset] = beside.submit(
         run, filled, DAY, config(retries=2), seed=SEED, run_name=NAME
     )
-    first, second, third = (chance.randrange(low, low + 20) for low in (10, 40, 70))
+    first, second, third = (chance.randrange(low, low + 10) for low in (5, 25, 45))
     harm_after(filled, first, lambda found: chance.choice(found).kill())
     harm_after(filled, second, lambda found: [process.kill() for process in found] and None)
     harm_after(filled, third, lambda found: chance.choice(found).terminate())
@@ -157,7 +157,7 @@ def test_another_number_of_workers_goes_on_without_losing_a_visit(
     filled: Lake, beside: ThreadPoolExecutor, ray_session: None
 ) -> None:
     """Also: a run without retries left says where it can go on."""
-    for count, step in ((2, 30), (1, 70)):
+    for count, step in ((2, 20), (1, 50)):
         training = beside.submit(
             run, filled, DAY, config(retries=0, workers=count), seed=SEED, run_name=NAME
         )
@@ -202,7 +202,7 @@ def test_a_stopped_and_a_killed_driver_are_gone_on_with(
 ) -> None:
     chance = random.Random(11)
     driver = start_driver(recipe, filled)
-    wait_for_step(filled, chance.randrange(5, 40), driver)
+    wait_for_step(filled, chance.randrange(5, 25), driver)
     driver.send_signal(signal.SIGTERM)
     _, said = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 128 + signal.SIGTERM
@@ -211,7 +211,7 @@ def test_a_stopped_and_a_killed_driver_are_gone_on_with(
     assert stopped_at < STEPS
 
     driver = start_driver(recipe, filled)
-    wait_for_step(filled, stopped_at + chance.randrange(1, 20), driver)
+    wait_for_step(filled, stopped_at + chance.randrange(1, 15), driver)
     orphans = workers(psutil.Process(driver.pid))
     driver.kill()
     _, said = driver.communicate(timeout=PATIENCE)
