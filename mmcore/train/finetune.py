@@ -47,7 +47,7 @@ class FinetuneSettings(BaseModel):
     probe_steps: int = Field(300, ge=0, description="steps in which only the heads learn")
     probe_lr: float = Field(3e-3, gt=0, description="learning rate of the heads")
     steps: int = Field(200, ge=0, description="steps in which all weights learn")
-    lr: float = Field(3e-4, gt=0, description="learning rate of all weights; AdamW")
+    lr: float = Field(1e-4, gt=0, description="learning rate of all weights; AdamW")
     batch_size: int = Field(
         32, ge=2, description="samples of one step of all weights; fewer where there are less"
     )

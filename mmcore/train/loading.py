@@ -30,17 +30,17 @@ from mmcore.train.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Data:
-    """The train split, and what turns it into arrays. newest: its last samples, of the newest
-    day."""
+    """The train split, and what turns it into arrays. newest: how many of its samples, the last
+    ones, are of the newest day; None: all."""
 
     store: SampleStore
-    newest: int
     labels: Labels
     tokenizer: TextTokenizer
     config: ModelConfig
     settings: TrainSettings
     seed: int
     skipped: Skipped
+    newest: int | None = None
 
 
 def training_samples(data: Data, neighbours: Neighbours) -> Samples:
@@ -73,7 +73,7 @@ def training_order(data: Data, visits: NDArray[np.uint8] | None) -> Order:
     """
     sizes, settings = data.store.sizes, data.settings
     window = settings.shuffle_window
-    first = len(data.store) - data.newest
+    first = 0 if data.newest is None else len(data.store) - data.newest
     if settings.days == "all" or first == 0:
         return SampleOrder(sizes, data.seed, window, visits)
     # a shard is of one day: the newest day's begin where the earlier samples end

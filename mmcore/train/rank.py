@@ -105,7 +105,7 @@ def train_rank(
     # a picture is decoded by one rank, which must be the one to speak of it
     skipped = Skipped(lambda problem: callbacks.say(f"skipped {problem}"), skipped.found)
     newest = len(SampleStore.open(job.shards[-1:], "train"))
-    data = Data(store, newest, labels, tokenizer, config, settings, job.seed, skipped)
+    data = Data(store, labels, tokenizer, config, settings, job.seed, skipped, newest)
     samples = training_samples(data, neighbours)
     validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
     answers = answer_tokens(labels, tokenizer)
