@@ -131,6 +131,8 @@ def run(options: Any, world: int, name: str, **changes: Any) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/kernels"  # nothing compiled before
         os.environ["OMP_NUM_THREADS"] = "1"
+        # what is freed goes back at once, so that the peak is what was needed
+        os.environ["MALLOC_MMAP_THRESHOLD_"] = os.environ["MALLOC_TRIM_THRESHOLD_"] = "65536"
         mp.spawn(_one, (world, folder, options, name, changes), nprocs=world)
         return torch.load(f"{folder}/{name}.pt")
 
@@ -144,11 +146,12 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=len(LENGTHS), help="steps before")
     parser.add_argument("--steps", type=int, default=len(LENGTHS))
     options = parser.parse_args()
-    world, name, change = {
+    variants: dict[str, tuple[int, str, dict[str, Any]]] = {
         "compile": (1, "on", {"compile": "on"}),
         "recompute": (1, "recomputed", {"activation_checkpointing": True}),
         "shard": (2, "fsdp", {"sharding": "fsdp"}),
-    }[options.what]
+    }
+    world, name, change = variants[options.what]
     found = {"off": run(options, world, "off"), name: run(options, world, name, **change)}
     losses = [torch.tensor(f["losses"]) for f in found.values()]
     worst = float(((losses[0] - losses[1]) / losses[0]).abs().max())
