@@ -111,7 +111,8 @@ def _optimizer_tensors(model: nn.Module, optimizers: Optimizers) -> dict[str, Te
     return {
         f"optimizer.{name}.{key}": value
         for name, parameter in model.named_parameters()
-        for key, value in optimizers.state_of(parameter).items()
+        # sorted: ranks gather divided tensors one by one, all in the same order
+        for key, value in sorted(optimizers.state_of(parameter).items())
     }
 
 

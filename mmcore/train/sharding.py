@@ -70,7 +70,16 @@ def piece_like(target: Tensor, tensor: Tensor) -> Tensor:
     if not isinstance(target, DTensor):
         return tensor
     full = tensor.to(target.device)
-    return distribute_tensor(full, target.device_mesh, target.placements, src_data_rank=None)
+    made = distribute_tensor(full, target.device_mesh, target.placements, src_data_rank=None)
+    # a copy: a view would keep the whole in memory
+    return DTensor.from_local(
+        own_piece(made).clone(),
+        target.device_mesh,
+        target.placements,
+        run_check=False,
+        shape=made.shape,
+        stride=made.stride(),
+    )
 
 
 def load_whole(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from mmcore.train.batches import Batch, make_batch
-from mmcore.train.checkpoint import load_checkpoint, save_checkpoint
+from mmcore.train.checkpoint import Snapshot, restore
 from mmcore.train.curriculum import Curriculum
 from mmcore.train.loop import Hooks, Trainer
 from mmcore.train.samples import MemorySamples
 from tests.train import world
-from tests.train.test_loop import trainer, weights
+from tests.train.test_loop import snapshot, trainer, weights
 
 
 def unsure(count: int) -> MemorySamples:
@@ -79,17 +78,13 @@ def learner(first: int = 0) -> Trainer:
     return Trainer(made.model, samples, made.settings, seed=3, clock=made.clock)
 
 
-def test_a_resumed_run_with_a_curriculum_ends_like_an_unbroken_one(tmp_path: Path) -> None:
+def test_a_resumed_run_with_a_curriculum_ends_like_an_unbroken_one() -> None:
     whole = learner()
     whole.settings = whole.settings.model_copy(update={"checkpoint_minutes": 1 / 120})
-
-    def save(t: Trainer) -> None:
-        if t.state.step == 5:
-            save_checkpoint(tmp_path, t.model, t.ema, t.optimizers, t.state)
-
-    whole.fit(Hooks(checkpoint=save))
+    saved: dict[int, Snapshot] = {}
+    whole.fit(Hooks(checkpoint=lambda t: saved.update({t.state.step: snapshot(t)})))
     resumed = learner(first=1)
-    resumed.state = load_checkpoint(tmp_path, resumed.model, resumed.ema, resumed.optimizers)
+    resumed.state = restore(saved[5].files(), resumed.model, resumed.ema, resumed.optimizers)
     resumed.fit()
     for name, value in weights(whole).items():
         torch.testing.assert_close(resumed.model.state_dict()[name], value, rtol=0, atol=1e-6)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from pydantic import ValidationError
 
-from mmcore.train.checkpoint import load_checkpoint, save_checkpoint
+from mmcore.train.checkpoint import Snapshot, restore
 from mmcore.train.freezing import parts_of
 from mmcore.train.loop import Hooks, Trainer
 from mmcore.train.settings import FREEZABLE, LoopSettings
 from tests.models import tiny
-from tests.train.test_loop import trainer
+from tests.train.test_loop import snapshot, trainer
 
 PLAIN = {"kind": "plain", "size": 32, "widths": (16, 32), "depths": (1, 1)}
 SHARES = {"image_encoder": 0.5, "text_encoder": 0.75, "heads": 1.0}
@@ -74,19 +72,12 @@ def test_a_frozen_part_costs_no_gradient_and_no_optimizer_state() -> None:
     assert {int(step) for step in steps if step is not None} == {2}  # of four
 
 
-def test_a_run_resumes_between_two_thaws_as_if_unbroken(tmp_path: Path) -> None:
+def test_a_run_resumes_between_two_thaws_as_if_unbroken() -> None:
     whole = _plain(trainer(steps=10), freeze=SHARES, checkpoint_minutes=1 / 120)
-    whole.fit(
-        Hooks(
-            checkpoint=lambda t: (
-                save_checkpoint(tmp_path, t.model, t.ema, t.optimizers, t.state)
-                if t.state.step == 6
-                else None
-            )
-        )
-    )
+    saved: dict[int, Snapshot] = {}
+    whole.fit(Hooks(checkpoint=lambda t: saved.update({t.state.step: snapshot(t)})))
     resumed = _plain(trainer(steps=10, first=1), freeze=SHARES)
-    resumed.state = load_checkpoint(tmp_path, resumed.model, resumed.ema, resumed.optimizers)
+    resumed.state = restore(saved[6].files(), resumed.model, resumed.ema, resumed.optimizers)
     assert resumed.state.step == 6
     resumed.fit()
     for name, value in whole.model.state_dict().items():
@@ -132,7 +123,7 @@ def test_a_refused_step_moves_no_running_statistics() -> None:
 def test_a_batch_that_is_all_nan_leaves_the_model_usable() -> None:
     made = _plain(trainer(steps=2, count=6))
     batches = made._batches_at(0)
-    _, counts = made._agree(0.0, batches)
+    counts = made._agree(0.0, False, False, batches).counts
     made.model.train()
     made._step(batches, counts, 0.5)
     broken = {k: v.clone() for k, v in made.model.state_dict().items()}

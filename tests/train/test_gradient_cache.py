@@ -60,7 +60,7 @@ def _trainer(
 def _gradients(made: Trainer) -> dict[str, torch.Tensor]:
     made.model.train()
     batches = made._batches_at(0)
-    _, counts = made._agree(0.0, batches)
+    counts = made._agree(0.0, False, False, batches).counts
     made._step(batches, counts, 0.5)
     named = made.model.named_parameters()
     return {name: p.grad.clone() for name, p in named if p.grad is not None}

@@ -34,7 +34,7 @@ def _step(made: Trainer) -> dict[str, torch.Tensor]:
     """The gradients of one step, and the buffers after it."""
     made.model.train()
     batches = made._batches_at(0)
-    _, counts = made._agree(0.0, batches)
+    counts = made._agree(0.0, False, False, batches).counts
     made._step(batches, counts, 0.5)
     found = {n: p.grad for n, p in made.model.named_parameters() if p.grad is not None}
     return {**found, **dict(made.model.named_buffers())}
@@ -119,7 +119,7 @@ def test_compiled_blocks_train_as_plain_ones_and_texts_of_other_lengths_compile_
             batches = made._batches_at(made.state.cursor)
             width = batches[0].captions.shape[1] - cut
             batches = [replace(b, captions=b.captions[:, :width].contiguous()) for b in batches]
-            _, counts = made._agree(0.0, batches)
+            counts = made._agree(0.0, False, False, batches).counts
             made._step(batches, counts, 0.5)
             graphs.append(counters["stats"]["unique_graphs"])
         return made, graphs

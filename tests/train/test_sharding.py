@@ -4,8 +4,6 @@ from their checkpoint."""
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,22 +14,24 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from pydantic import ValidationError
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 import mmcore.train.augment as augment_module
 from mmcore.lake import Lake
 from mmcore.models import load_model
 from mmcore.models.fusion_model import normalise_pixels
 from mmcore.train.batches import Batch
-from mmcore.train.checkpoint import checkpoint_tensors, load_checkpoint, write_checkpoint
+from mmcore.train.checkpoint import RunState, restore
 from mmcore.train.loop import Trainer
 from mmcore.train.pixels import Neighbours
 from mmcore.train.rank import Callbacks, Job, train_rank
 from mmcore.train.ranks import Ranks
+from mmcore.train.run_folder import RunFolder
 from mmcore.train.settings import LoopSettings, TrainSettings
 from mmcore.train.sharding import own_piece
 from tests.models import tiny
 from tests.train import world
+from tests.train.test_loop import snapshot
 
 # matching draws its negatives from a rank's own share, and the image loss is relative to its
 # colours: with these two the number of ranks changes the loss, whoever holds the weights
@@ -105,8 +105,8 @@ def _step(made: Trainer) -> None:
     if len(batches) == 1:
         half = size // 2 if made.ranks.world == 1 else size * (1 - made.ranks.rank)
         batches = [_only_first(batches[0], half)]
-    _, counts = made._agree(0.0, batches)
-    made._step(batches, counts, made.state.step / 5)
+    agreed = made._agree(0.0, False, False, batches)
+    made._step(batches, agreed.counts, made.state.step / 5)
 
 
 @pytest.fixture(autouse=True)
@@ -121,24 +121,29 @@ def _rank_main(rank: int, folder: str) -> None:
         made = _trainer(case, Ranks(rank, 2), "fsdp")
         for _ in range(STEPS):
             _step(made)
-        tensors = checkpoint_tensors(made.model, made.ema, made.optimizers)
+        saved = snapshot(made)
         averaged = made.averaged()
         if rank == 0:
-            write_checkpoint(Path(folder) / f"{case}", tensors, made.state, made.ema.updates)
+            (Path(folder) / f"{case}").mkdir()
+            for name, data in saved.files().items():
+                (Path(folder) / f"{case}" / name).write_bytes(data)
             torch.save(averaged.state_dict(), f"{folder}/averaged-{case}.pt")
         held = sum(own_piece(p).numel() for p in made.model.parameters())
         torch.save(held, f"{folder}/held-{case}-{rank}.pt")
         # and back: what was whole is divided again, and goes on as one rank does
         again = _trainer(case, Ranks(rank, 2), "fsdp")
         dist.barrier()
-        again.state = load_checkpoint(
-            Path(folder) / f"{case}", again.model, again.ema, again.optimizers
-        )
+        again.state = _restored(Path(folder) / f"{case}", again)
         _step(again)
-        tensors = checkpoint_tensors(again.model, again.ema, again.optimizers)
+        tensors = snapshot(again).tensors
         if rank == 0:
             torch.save(tensors, f"{folder}/resumed-{case}.pt")
     dist.destroy_process_group()
+
+
+def _restored(folder: Path, made: Trainer) -> RunState:
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    return restore(files, made.model, made.ema, made.optimizers)
 
 
 @pytest.fixture(scope="module")
@@ -164,12 +169,10 @@ def test_divided_weights_train_as_whole_ones(divided: Path, case: int) -> None:
     for _ in range(STEPS):
         _step(alone)
     resumed = _trainer(case, Ranks())
-    resumed.state = load_checkpoint(
-        divided / f"{case}", resumed.model, resumed.ema, resumed.optimizers
-    )
+    resumed.state = _restored(divided / f"{case}", resumed)
     _close(
-        checkpoint_tensors(resumed.model, resumed.ema, resumed.optimizers),
-        checkpoint_tensors(alone.model, alone.ema, alone.optimizers),
+        snapshot(resumed).tensors,
+        snapshot(alone).tensors,
     )
     assert not alone.model.state_dict()["fusion.join.weight"].equal(start["fusion.join.weight"])
     averaged = torch.load(divided / f"averaged-{case}.pt")
@@ -181,14 +184,14 @@ def test_a_checkpoint_goes_on_alike_on_one_rank_and_divided_on_two(
     divided: Path, case: int
 ) -> None:
     alone = _trainer(case, Ranks())
-    alone.state = load_checkpoint(divided / f"{case}", alone.model, alone.ema, alone.optimizers)
+    alone.state = _restored(divided / f"{case}", alone)
     written = torch.load(divided / f"averaged-{case}.pt")
     for name, tensor in alone.ema.model.state_dict().items():
         assert tensor.equal(written[name])  # nothing was lost on the way
     _step(alone)
     _close(
         torch.load(divided / f"resumed-{case}.pt"),
-        checkpoint_tensors(alone.model, alone.ema, alone.optimizers),
+        snapshot(alone).tensors,
     )
 
 
@@ -213,25 +216,23 @@ def _whole_run(rank: int, lake: Lake, folder: str) -> None:
     shards = lake.up_to("shards", DAY)
     job = Job(shards, tiny.tokenizer().json_text, tiny.config(), settings, 1, None)
 
-    def checkpoint(write: Callable[[Path], None]) -> None:
-        if rank == 0:
-            shutil.rmtree(f"{folder}/run", ignore_errors=True)
-            write(Path(folder) / "run")
-
     neighbours = Neighbours("test-sharded-run", rank, 2, dist.barrier)
-    callbacks = Callbacks(lambda line: None, checkpoint)
-    train_rank(job, Ranks(rank, 2), neighbours, torch.device("cpu"), callbacks)
+    run, callbacks = RunFolder(lake.storage, "divided"), Callbacks(lambda line: None)
+    assert train_rank(job, run, Ranks(rank, 2), neighbours, torch.device("cpu"), callbacks)
     dist.destroy_process_group()
 
 
 def test_a_divided_run_ends_with_a_whole_model(lake: Lake, tmp_path: Path) -> None:
     world.write_shards(lake, DAY, train=16, val=6)
     mp.spawn(_whole_run, (lake, str(tmp_path)), nprocs=2)
-    record = json.loads((tmp_path / "run" / "result" / "training.json").read_text())
+    files = RunFolder(lake.storage, "divided").result()
+    record = json.loads(files["training.json"])
     assert record["steps"] == 4 and len(record["validations"]) == 2
-    weights = load_file(tmp_path / "run" / "result" / "model.safetensors")
+    weights = load(files["model.safetensors"])
     assert record["parameters"] == sum(w.numel() for w in weights.values())
-    model = load_model(tmp_path / "run" / "result")
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    model = load_model(tmp_path)
     assert np.isfinite(model.encode_images([tiny.picture("red", "left")])).all()
 
 
