@@ -57,6 +57,7 @@ DAY = "2026-01-01"
 PIXELS, PATCH, WIDTH, DEPTH, HEADS = 128, 16, 256, 6, 4
 VOCABULARY, CONTEXT = 49408, 77
 BATCH, PER_SHARD = 64, 128
+WARM_UP = 5  # steps
 SIDES = ("open_clip", "open_clip --torchcompile", "mmcore", "mmcore streamed")
 
 
@@ -189,7 +190,7 @@ def train_open_clip(options: argparse.Namespace) -> dict[str, float]:
         "--workers": "0",
         "--epochs": str(options.epochs + 1),
         "--model": model_name,
-        "--warmup": "5",
+        "--warmup": str(WARM_UP),
         "--lr": "1e-3",
         "--logs": str(options.work / "logs"),
         "--name": f"run-{os.getpid()}",
@@ -232,6 +233,7 @@ def train_mmcore(options: argparse.Namespace) -> dict[str, float]:
         optimizer="adamw",
         lr=1e-3,
         ema=0.9,
+        warmup=min(0.5, WARM_UP * BATCH / (options.epochs * options.photographs)),
         validations=0,
         log_seconds=1e6,
         checkpoint_minutes=1e6,
