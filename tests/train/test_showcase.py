@@ -105,7 +105,7 @@ def test_a_training_shows_its_pictures_at_every_validation_and_at_the_end() -> N
     made = trainer(steps=10, validations=2)
     made.validation = Validation(world.training_data(6))
     gallery = Gallery(exhibits(2), tiny.LABELS, tiny.tokenizer(), shown.append, print)
-    made.fit(Hooks(validated=lambda t: gallery.show(t.ema.model, t.state.cursor)))
+    made.fit(Hooks(validated=lambda model, t: gallery.show(model, t.state.cursor)))
     last = gallery.close(made.ema.model, made.state.cursor)
     seen = [v["samples"] for v in made.state.validations]
     assert [record["samples"] for record in shown] == [*seen, made.state.cursor]

@@ -153,21 +153,19 @@ def test_the_next_day_goes_on_from_the_champion_with_all_days(lake: Lake) -> Non
     assert said[1].startswith("starting from the champion: all weights, 5 of 5 answers")
 
 
-def test_with_days_latest_an_epoch_is_the_new_day_and_a_share_of_the_earlier(
-    lake: Lake, tmp_path: Path
-) -> None:
+def test_with_days_latest_an_epoch_is_the_new_day_and_a_share_of_the_earlier(lake: Lake) -> None:
     world.write_shards(lake, DAY, train=40, val=2)
     settings = {"days": "latest", "replay": 0.5, "max_epochs": 3}
-    _train(lake, None, tmp_path / "alone", **settings)  # a first day has nothing to replay
-    assert _record(tmp_path / "alone")["samples_seen"] == 120
+    _, alone = _train(lake, "alone", **settings)  # a first day has nothing to replay
+    assert _record(alone)["samples_seen"] == 120
     world.write_shards(lake, NEXT, train=16, val=2, first=40)
-    said = _train(lake, None, tmp_path / "both", NEXT, **settings)
+    said, both = _train(lake, "both", NEXT, **settings)
     assert said[0].startswith("56 images")  # the names of all days are known
-    assert _record(tmp_path / "both")["samples_seen"] == 3 * (16 + 8)
-    _train(lake, None, tmp_path / "streamed", NEXT, image_cache_mb=0, **settings)
-    assert _record(tmp_path / "streamed")["samples_seen"] == 3 * (16 + 8)
+    assert _record(both)["samples_seen"] == 3 * (16 + 8)
+    _, streamed = _train(lake, "streamed", NEXT, image_cache_mb=0, **settings)
+    assert _record(streamed)["samples_seen"] == 3 * (16 + 8)
     with pytest.raises(MmcoreError, match="days or replay"):
-        _train(lake, tmp_path / "both", tmp_path / "other", NEXT, **{**settings, "replay": 0.25})
+        _train(lake, "both", NEXT, **{**settings, "replay": 0.25})
 
 
 def test_a_newest_day_without_training_images_is_refused_for_days_latest(lake: Lake) -> None:
@@ -175,11 +173,6 @@ def test_a_newest_day_without_training_images_is_refused_for_days_latest(lake: L
     world.write_shards(lake, NEXT, train=0, val=2, first=8)
     with pytest.raises(UserError, match=r"nothing new to train on: shards@2026-11-24"):
         run(lake, NEXT, _config(days="latest"))
-
-
-def _record(out: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((out / "result" / "training.json").read_text())
-    return record
 
 
 def test_pictures_beyond_the_cache_are_decoded_per_batch(
