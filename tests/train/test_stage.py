@@ -115,6 +115,7 @@ def _train(
     """One rank without Ray; returns the lines it said and the run's folder."""
     said: list[str] = []
     settings = {"max_epochs": 2, "batch_size": 8, "min_tags": 1, "min_answers": 1, "amp": "off"}
+    settings |= {"budget_minutes": 1e6}  # the learning rate shall follow the visits, not the clock
     job = Job(
         lake.up_to("shards", day),
         tiny.tokenizer().json_text,
