@@ -24,11 +24,12 @@ from mmcore.weak.label_model_patterns import (
     tempered,
     to_patterns,
 )
-from mmcore.weak.label_model_topics import TOPIC, believe, presence, topic_groups
+from mmcore.weak.label_model_topics import TOPIC, WRITTEN, believe, presence, topic_groups
 from mmcore.weak.votes import LABELS, UNCLEAR
 
 _BELIEVED = pa.schema([("image", pa.int64()), ("value", pa.string()), ("believed", pa.float64())])
 _HIGHEST = 0.99
+_TOLD = 0.95  # captions that people have written for a picture
 _ALONE = 0.75  # a function that names nothing that others could name
 
 
@@ -119,16 +120,22 @@ def _table(
     )
 
 
-def label(votes: pa.Table, models: dict[str, SpaceModel], least: float) -> pa.Table:
+def label(
+    votes: pa.Table,
+    models: dict[str, SpaceModel],
+    least: float,
+    told: NDArray[np.int64] | None = None,
+) -> pa.Table:
     """One label per (image, task, slot) whose likeliest answer has probability `least` or more, as
-    `LABELS`, sorted by those; `source` and `lang` are those of the strongest vote for it."""
+    `LABELS`, sorted by those; `source` and `lang` are those of the strongest vote for it. told:
+    images whose captions people have written for them: all of those speak of the picture."""
     spaces = [i for i in read_items(votes, GOLD.empty_table()) if i.space.name in models]
     tables = [
         _label_items(items, models[items.space.name])
         for items in spaces
         if items.space.name != TOPIC
     ]
-    present = _present(votes, spaces, models)
+    present = _present(votes, spaces, models, np.array([], np.int64) if told is None else told)
     labels = pa.concat_tables([LABELS.empty_table(), *tables, present.cast(LABELS)])
     labels = _of_present_things(labels, present)
     sure = np.round(np.minimum(labels["confidence"].to_numpy(), _HIGHEST), 4)
@@ -137,13 +144,24 @@ def label(votes: pa.Table, models: dict[str, SpaceModel], least: float) -> pa.Ta
     return labels.sort_by([(name, "ascending") for name in LABELS.names[:4]])
 
 
-def _present(votes: pa.Table, spaces: list[Items], models: dict[str, SpaceModel]) -> pa.Table:
+def _present(
+    votes: pa.Table,
+    spaces: list[Items],
+    models: dict[str, SpaceModel],
+    told: NDArray[np.int64],
+) -> pa.Table:
     """Every thing and tag that is named, with the probability that it is there."""
     named = votes.filter(presence(votes))
     groups = topic_groups(votes)
     groups = groups.append_column("value", pc.cast(groups["group"], pa.string()))
     beliefs = _all_believed(spaces, models)
-    groups = groups.join(beliefs, ["image", "value"], join_type="inner")
+    groups = groups.join(beliefs, ["image", "value"], join_type="left outer")
+    written = pc.and_(
+        pc.is_in(groups["image"], pa.array(told)), pc.equal(groups["source"], WRITTEN)
+    )
+    sure = pc.if_else(written, _TOLD, groups["believed"])
+    groups = groups.set_column(groups.column_names.index("believed"), "believed", sure)
+    groups = groups.filter(groups["believed"].is_valid())
     alone = {"": _ALONE}
     if beliefs.num_rows:
         alone |= {str(row["function"]): float(row["accuracy"]) for row in models[TOPIC].table}

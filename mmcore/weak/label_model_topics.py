@@ -16,6 +16,7 @@ from mmcore.weak.facts import is_uncountable
 from mmcore.weak.votes import make_votes
 
 TOPIC = "topic"
+WRITTEN = "caption"  # the function that reads annotated captions
 _EXISTS = "exists|"
 _STEPS = 8  # how far a name may travel from function to function
 
@@ -24,6 +25,13 @@ def presence(votes: pa.Table) -> pa.ChunkedArray:
     """Which `VOTES` say that something is there: tags and the facts `exists`."""
     exists = pc.and_(pc.equal(votes["task"], "fact"), pc.starts_with(votes["slot"], _EXISTS))
     return pc.or_(pc.equal(votes["task"], "tag"), exists)
+
+
+def without_told(votes: pa.Table, told: NDArray[np.int64]) -> pa.Table:
+    """Votes that the model of topics can learn from: not those of images, int64, whose captions
+    people have written. Several captions name several things and are no rivals."""
+    of_told = pc.is_in(votes["image"], pa.array(told, pa.int64()))
+    return votes.filter(pc.invert(pc.and_(presence(votes), of_told)))
 
 
 def topic_votes(votes: pa.Table) -> pa.Table:

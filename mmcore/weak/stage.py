@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmcore.lake import Dataset, DatasetWriter, Lake, Part
-from mmcore.weak.annotations import parse_annotations
+from mmcore.weak.annotations import Annotation, parse_annotations
 from mmcore.weak.captions import CAPTION_ROLES
 from mmcore.weak.champion import NEIGHBOURS, SOURCE, Champion, alignment
 from mmcore.weak.dependencies import without_copies
@@ -32,6 +33,7 @@ from mmcore.weak.label_model_patterns import (
     gold_topics,
     merge_counts,
 )
+from mmcore.weak.label_model_topics import without_told
 from mmcore.weak.negatives import Mentions
 from mmcore.weak.pairs import (
     Given,
@@ -201,12 +203,18 @@ def _count(task: Task, seed: int, labelers: _Labelers) -> Counts:
 def _poll(task: Task, config: Config, labelers: _Labelers, vocabulary: Vocabulary) -> pa.Table:
     """How often each pattern of votes occurs in a part."""
     rows, evidence, votes = _votes(task, labelers, vocabulary)
-    given = Given.flatten(parse_annotations(rows["annotation"].to_pylist()))
-    ballot = _ballot(votes, evidence, vocabulary, config)
+    notes = parse_annotations(rows["annotation"].to_pylist())
+    given = Given.flatten(notes)
+    ballot = without_told(_ballot(votes, evidence, vocabulary, config), _told(notes))
     gold = pa.concat_tables([gold_feelings(given.sentiment), gold_topics(ballot, given.tags)])
     # what is kept apart for an examination must not shape what is learned from
     apart = pc.fill_null(pc.is_in(rows["split"], pa.array(["val", "test"])), False)
     return count_patterns(ballot, gold.filter(pc.invert(apart.take(gold["image"]))))
+
+
+def _told(notes: Sequence[Annotation]) -> NDArray[np.int64]:
+    """Images whose captions are annotated: their captions speak of them."""
+    return np.flatnonzero([bool(note.captions) for note in notes])
 
 
 def _votes(
@@ -242,7 +250,7 @@ def _label(
     notes = parse_annotations(rows["annotation"].to_pylist())
     given = Given.flatten(notes)
     ballot = _ballot(votes, evidence, vocabulary, config)
-    labels = label_votes(ballot, models, config.min_share)
+    labels = label_votes(ballot, models, config.min_share, _told(notes))
     belief = caption_beliefs(ballot, evidence, models)
     labels = labels.filter(pc.greater_equal(labels["confidence"], config.min_confidence))
     labels = labelers.bad.of_all_tasks(_signed(labels, labelers.champion))

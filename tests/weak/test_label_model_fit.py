@@ -18,7 +18,7 @@ from mmcore.weak.label_model_patterns import (
     read_patterns,
     sources_in,
 )
-from mmcore.weak.label_model_topics import topic_votes
+from mmcore.weak.label_model_topics import topic_votes, without_told
 from mmcore.weak.votes import LABELS, UNCLEAR, VOTES
 
 Row = tuple[int, str, str, float, str]
@@ -179,3 +179,20 @@ def test_text_copied_into_another_role_does_not_vote_twice() -> None:
 def test_no_votes_give_no_labels() -> None:
     assert label(VOTES.empty_table(), {}, 0.6).equals(LABELS.empty_table())
     assert fit_all(count_patterns(VOTES.empty_table(), NO_GOLD)) == {}
+
+
+def test_captions_that_people_wrote_for_a_picture_are_no_rivals() -> None:
+    """Five captions of one function name different things: each of them is there."""
+    things = ("dog", "ball", "boat", "tree", "man")
+    rows = [
+        (image, f"exists|{thing}", "yes", 0.9, "caption")
+        for image in range(40)
+        for thing in (things[image % 5], things[(image + 2) % 5])
+    ]
+    rows += [(image, thing.partition("|")[2], *rest) for image, thing, *rest in rows]
+    table = votes(*rows)
+    told = np.arange(40)
+    models = fit_all(count_patterns(without_told(table, told), NO_GOLD))
+    labels = label(table, models, 0.6, told).to_pylist()
+    assert len([row for row in labels if row["task"] == "tag"]) == 80
+    assert {row["confidence"] for row in labels if row["task"] == "tag"} == {0.95}
