@@ -164,8 +164,10 @@ class LocalStorage:
 
     def keys(self, prefix: str) -> list[str]:
         base = self._path(prefix)
-        files = (p for p in base.rglob("*") if p.is_file() and not p.name.startswith("."))
-        return sorted(p.relative_to(self.uri).as_posix() for p in files)
+        # unlike rglob, a walk passes over folders that another process removes meanwhile
+        found = (Path(top, name) for top, _, names in os.walk(base) for name in names)
+        files = (path for path in found if not path.name.startswith("."))
+        return sorted(path.relative_to(self.uri).as_posix() for path in files)
 
     def folders(self, prefix: str) -> list[str]:
         base = self._path(prefix)

@@ -102,6 +102,13 @@ class FusionModel(nn.Module):
         # values that only the losses of a training need; it fills them in, artifacts lack them
         self.training_only = nn.ParameterDict()
 
+    @torch.no_grad()
+    def expect_tags(self, rates: Tensor) -> None:
+        """Let a new model begin by expecting each tag as often as it occurs, rates float [V] in
+        0..1, so that the many that are rare need not be unlearned first (arXiv:1708.02002)."""
+        for bias in (self.tagging.mlp.down.bias, self.local_tagging.bias):
+            bias.copy_(torch.logit(rates.clamp(1e-4, 1 - 1e-4)))
+
     def encode_image(self, pixels: Tensor) -> Encoded:
         """Normalised pixels [B, 3, S, S] -> Encoded with (S / stride)^2 tokens."""
         return self.alignment["image"](self.image_encoder(pixels), None)

@@ -107,6 +107,8 @@ def train_rank(
     newest = len(SampleStore.open(job.shards[-1:], "train"))
     data = Data(store, labels, tokenizer, config, settings, job.seed, skipped, newest)
     samples = training_samples(data, neighbours)
+    if not job.init_from:
+        model.expect_tags(torch.from_numpy(samples.tag_rates()))
     validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
     answers = answer_tokens(labels, tokenizer)
     trainer = Trainer(

@@ -100,6 +100,23 @@ def test_each_loss_starts_near_the_loss_of_a_guess() -> None:
         assert 0.4 < value / guess[task] < (6 if task == "reconstruction" else 2.5), task
 
 
+def test_a_new_model_expects_each_tag_as_often_as_it_occurs() -> None:
+    samples = world.training_data(24)
+    rates, model = torch.from_numpy(samples.tag_rates()), tiny.model()
+    batch = make_batch(samples, 0, 0, 24, 2)
+    losses = TaskLosses(model, LossWeights(), Modes())
+    guess = guess_losses(model.config, 24, rates)["tags"]
+    column = TASKS.index("tags")
+
+    def relative() -> float:
+        found = losses(batch, Augmentation(0.0), Ranks()).detach() / losses.counts(batch).float()
+        return float(found[column]) / guess
+
+    before = relative()
+    model.expect_tags(rates)
+    assert abs(relative() - 1) < min(0.15, abs(before - 1))
+
+
 def test_a_loss_with_weight_zero_is_not_computed() -> None:
     samples = world.training_data(8)
     batch = make_batch(samples, 0, 0, 8, 2)
