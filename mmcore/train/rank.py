@@ -27,6 +27,7 @@ from mmcore.shards.replay import Order
 from mmcore.train.checkpoint import RunState, Snapshot, restore, take_snapshot
 from mmcore.train.loading import Data, training_samples
 from mmcore.train.loop import Hooks, Trainer
+from mmcore.train.memory import keep_freed_memory
 from mmcore.train.pixels import Neighbours
 from mmcore.train.progress import Record, progress_line
 from mmcore.train.ranks import Ranks
@@ -78,6 +79,7 @@ def train_rank(
     True: the finished model and ``training.json`` are the run's result. False: a rank was told to
     end; the newest checkpoint is of this very moment.
     """
+    keep_freed_memory()
     torch.set_num_threads(job.settings.threads)
     torch.manual_seed(job.seed)
     say = callbacks.say if ranks.rank == 0 else _silent
