@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# before anything imports torch: many threads over tiny tensors, in many processes, only wait
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from mmcore.cluster import ClusterSettings, connect
 from mmcore.lake import Lake

@@ -22,6 +22,7 @@ _ACTOR = "mmcore-progress"
 _SECONDS_BETWEEN_LINES = 3.0
 _listeners: list[tuple[str, Listener]] = []
 _relaying = threading.Lock()  # records reach their listeners one after the other
+_asked: dict[Any, Any] = {}  # boards that have not answered yet, and what they were asked
 
 
 def say(stage: str, message: str) -> None:
@@ -171,9 +172,15 @@ def relay_progress() -> Iterator[None]:
 def _relay(board: Any) -> None:
     import ray
 
-    # A machine with every core at work may answer late; the lines wait for the next round.
-    with _relaying, contextlib.suppress(ray.exceptions.GetTimeoutError):
-        for stage, posted in ray.get(board.drain.remote(), timeout=5):
+    with _relaying:
+        asked = _asked.pop(board._actor_id, None) or board.drain.remote()
+        try:
+            drained = ray.get(asked, timeout=5)
+        except ray.exceptions.GetTimeoutError:
+            # a machine with every core at work answers late: the next round takes that answer
+            _asked[board._actor_id] = asked
+            return
+        for stage, posted in drained:
             if isinstance(posted, str):
                 say(stage, posted)
             else:

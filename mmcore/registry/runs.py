@@ -9,6 +9,7 @@ from mmcore.registry.settings import Location
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 DIGEST_TAG = "mmcore.candidate"
 DAY_TAG = "mmcore.day"
@@ -32,6 +33,19 @@ def experiment_id(client: MlflowClient, location: Location, name: str) -> str:
     if found is None:
         raise MmcoreError(f"The registry made no experiment {name}.")
     return found.experiment_id
+
+
+def unfinished_run(client: MlflowClient, experiment: str, name: str) -> Run | None:
+    """The run of a training that was broken off, set to running again; None where there is none."""
+    runs = client.search_runs(
+        [experiment],
+        filter_string=f"attributes.run_name = '{name}' AND attributes.status != 'FINISHED'",
+        max_results=1,
+    )
+    if not runs:
+        return None
+    client.update_run(runs[0].info.run_id, status="RUNNING")
+    return runs[0]
 
 
 def run_of_candidate(client: MlflowClient, experiment: str, digest: str) -> str:

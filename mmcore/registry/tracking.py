@@ -21,7 +21,7 @@ from mmcore.cluster import Listener, Record, numbers, say
 from mmcore.lake import Lake
 from mmcore.registry.client import open_client
 from mmcore.registry.evidence import loggable_params
-from mmcore.registry.runs import DAY_TAG, DIGEST_TAG, experiment_id
+from mmcore.registry.runs import DAY_TAG, DIGEST_TAG, experiment_id, unfinished_run
 from mmcore.registry.settings import Location, RegistrySettings, locate
 
 PICTURES = "progress"
@@ -89,9 +89,13 @@ class _Run:
 
         client = open_client(self.location)
         experiment = experiment_id(client, self.location, self.model)
-        run = client.create_run(experiment, run_name=self.name, tags=self.tags)
+        run = unfinished_run(client, experiment, self.name)
+        if run is None:
+            run = client.create_run(experiment, run_name=self.name, tags=self.tags)
         self._run_id, self._client = run.info.run_id, client
-        params = [Param(key, value) for key, value in self.params.items()]
+        # of a training that goes on some may have changed, such as the number of workers
+        new = {key: value for key, value in self.params.items() if key not in run.data.params}
+        params = [Param(key, value) for key, value in new.items()]
         for start in range(0, len(params), _MOST_AT_ONCE):
             client.log_batch(self._run_id, params=params[start : start + _MOST_AT_ONCE])
         while True:

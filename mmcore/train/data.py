@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -214,11 +215,19 @@ def _said(
     asked = texts[questions[..., 0].astype(np.int64)]
     found = [captioned, asked]
     if labels.answers:
-        answered = says(labels.answers)[questions[..., 1].astype(np.int64)]
+        answered = _names_say(says, labels.answers)[questions[..., 1].astype(np.int64)]
         found.append(answered & (questions[..., 2] > 0))
     if labels.tags:
-        found.append(tags[:, says(labels.tags)] > 0)
+        found.append(tags[:, _names_say(says, labels.tags)] > 0)
     return np.asarray(np.concatenate(found, axis=1).any(axis=1))
+
+
+@lru_cache(maxsize=8)
+def _names_say(
+    says: Callable[[Sequence[str]], NDArray[np.bool_]], names: tuple[str, ...]
+) -> NDArray[np.bool_]:
+    """Asked for every batch of a streamed set, about the same names."""
+    return says(names)
 
 
 def _captions(record: dict[str, Any]) -> list[dict[str, Any]]:

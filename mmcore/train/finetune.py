@@ -166,14 +166,14 @@ def _features(model: FusionModel, samples: MemorySamples, seed: int) -> _Feature
     model.eval()
     batch = make_batch(samples, seed, 0, len(samples), _CHUNK)  # one epoch: every sample once
     images, fused, asked = [], [], []
+    text = model.encode_text(batch.questions) if len(batch.questions) else None
     for start in range(0, len(samples), _CHUNK):
         rows = slice(start, start + _CHUNK)
         image = model.encode_image(normalise_pixels(batch.pixels[rows]))
         images.append(image.tokens.amax(dim=1))
         fused.append(model.fuse(model.missing("text", len(image.pooled)), image))
         mine = (batch.question_image >= start) & (batch.question_image < start + _CHUNK)
-        if mine.any():
-            text = model.encode_text(batch.questions)
+        if text is not None and mine.any():
             index = batch.question_image[mine] - start
             asked.append(model.fuse(text, image, index, batch.question_text[mine]))
     none = fused[0].new_zeros(0, fused[0].shape[1])

@@ -79,8 +79,10 @@ def training_order(data: Data, visits: NDArray[np.uint8] | None) -> Order:
     # a shard is of one day: the newest day's begin where the earlier samples end
     shard = int(np.searchsorted(np.cumsum(sizes), first, side="right"))
     parts = [None, None] if visits is None else [visits[:first], visits[first:]]
+    # by the day as well: every night begins at place 0 and shall replay others than the last one
+    nightly = data.seed + first
     return ReplayOrder(
-        SampleOrder(sizes[:shard], data.seed, window, parts[0]),
+        SampleOrder(sizes[:shard], nightly, window, parts[0]),
         SampleOrder(sizes[shard:], data.seed, window, parts[1]),
         first,
         settings.replay,

@@ -64,8 +64,9 @@ class Optimizers:
         for optimizer in self.all:
             if any(parameter is p for g in optimizer.param_groups for p in g["params"]):
                 optimizer.state[parameter] = {
-                    k: v if k == "step" else piece_like(parameter, v.to(parameter.device))
+                    k: moved if k == "step" else piece_like(parameter, moved)
                     for k, v in tensors.items()
+                    for moved in [v.to(parameter.device)]
                 }
 
 

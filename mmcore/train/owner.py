@@ -51,8 +51,11 @@ def owned(run: RunFolder, beat_seconds: float = BEAT_SECONDS) -> Iterator[Owners
             try:
                 run.storage.write_if(key, _text(after), _text(record))
             except Conflict:
-                lost.set()
-                return
+                found = _ours(run, key, mine["token"])
+                if found is None:
+                    lost.set()
+                    return
+                after = found  # a beat that was written though its answer was lost
             except Exception:  # a storage that does not answer now may do so at the next beat
                 continue
             record = after
@@ -66,6 +69,13 @@ def owned(run: RunFolder, beat_seconds: float = BEAT_SECONDS) -> Iterator[Owners
         thread.join()
         if not lost.is_set():
             run.storage.delete(key)
+
+
+def _ours(run: RunFolder, key: str, token: str) -> dict[str, Any] | None:
+    """The record of the owner, if that is still us."""
+    found = _read(run, key)
+    record: dict[str, Any] = json.loads(found) if found is not None else {}
+    return record if record.get("token") == token else None
 
 
 def is_owned(run: RunFolder, beat_seconds: float = BEAT_SECONDS) -> bool:

@@ -22,10 +22,13 @@ def prepare(
     model: FusionModel, settings: LoopSettings, ranks: Ranks, device: torch.device
 ) -> tuple[Ema, list[str]]:
     """Change the model in place; its average, and lines for a person."""
+    divided = settings.sharding == "fsdp" and ranks.world > 1
+    if not divided:
+        model.to(device)
     ema = Ema(model, settings.ema)
     if settings.activation_checkpointing:
         recompute_blocks(model)
-    if settings.sharding == "fsdp" and ranks.world > 1:
+    if divided:
         shard(model, ranks, device)
         shard(ema.model, ranks, device)
         ema.pair_with(model)

@@ -101,16 +101,15 @@ def train_rank(
         f"{len(store):,} images, {parameter_count(model):,} parameters, {len(labels.answers)} "
         f"answers, {len(labels.tags)} tags"
     )
-    start = "starting from scratch"
-    if job.init_from:
-        start = warm_start(model, labels, tokenizer, Path(job.init_from))
     # a picture is decoded by one rank, which must be the one to speak of it
     skipped = Skipped(lambda problem: callbacks.say(f"skipped {problem}"), skipped.found)
     newest = len(SampleStore.open(job.shards[-1:], "train"))
     data = Data(store, labels, tokenizer, config, settings, job.seed, skipped, newest)
     samples = training_samples(data, neighbours)
-    if not job.init_from:
-        model.expect_tags(torch.from_numpy(samples.tag_rates()))
+    model.expect_tags(torch.from_numpy(samples.tag_rates()))
+    start = "starting from scratch"
+    if job.init_from:
+        start = warm_start(model, labels, tokenizer, Path(job.init_from))
     validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
     answers = answer_tokens(labels, tokenizer)
     trainer = Trainer(
@@ -122,17 +121,20 @@ def train_rank(
     shown = validation.exhibits if validation else ()
     gallery = Gallery(shown, labels, tokenizer, callbacks.report, say)
     _fit(trainer, BackgroundWriter(run, say), gallery, callbacks)
+    callbacks.alive()
     averaged = trainer.averaged()
     picture = gallery.close(averaged, trainer.state.cursor)
     if trainer.left:
         return False
     lost = _count_skipped(skipped, len(store), ranks)
+    callbacks.alive()
     if ranks.rank == 0:
         record = training_record(trainer, averaged, job, start, lost)
         files = _result(trainer, averaged, labels, tokenizer)
         files["training.json"] = record
         if picture is not None:
             files["predictions.png"] = picture
+        callbacks.alive()
         run.write_result(files)
     return True
 

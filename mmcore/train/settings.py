@@ -114,7 +114,9 @@ class LoopSettings(BaseModel):
         description="parts that stay as they are until a share of the budget, e.g. "
         f"{{image_encoder: 0.3, text_encoder: 1.0}}; of {', '.join(FREEZABLE)}",
     )
-    augmentation: float = Field(0.5, ge=0, le=3, description="strength; 0 is none")
+    augmentation: float = Field(
+        0.5, ge=0, le=3, description="strength; 0: none, neither crop nor mirror"
+    )
     crop: float = Field(
         0.0,
         ge=0,

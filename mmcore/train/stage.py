@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from mmcore.cluster import Listener, listening, post, report
+from mmcore.cluster import Listener, listening, post, report, say
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.lake.manifest import Parent, input_fingerprint
@@ -147,8 +147,8 @@ def run(
                 parts = [writer.write_file(file, data) for file, data in sorted(files.items())]
                 found = writer.commit(parts, parents, inputs, _summary(files["training.json"]))
                 tell({"candidate": found.digest})
-    lake.storage.delete(run.prefix)
-    _sweep(lake, name)
+    _remove(run)
+    _sweep(lake, run_name, day)
     return found
 
 
@@ -177,12 +177,21 @@ def _identity(inputs: dict[str, Any], parents: list[Dataset]) -> str:
     return input_fingerprint("candidate", deciding, lineage, code_version())[:16]
 
 
-def _sweep(lake: Lake, name: str) -> None:
-    """Remove what other trainings of the same model and day have left, unless they are at work."""
+def _sweep(lake: Lake, model: str, day: str) -> None:
+    """Remove what other trainings of the model, of this day and earlier ones, have left, unless
+    they are at work."""
     for folder in lake.storage.folders("runs"):
+        of_model = re.fullmatch(re.escape(model) + r"-(\d{4}-\d\d-\d\d)-[0-9a-f]{16}", folder)
         other = RunFolder(lake.storage, folder)
-        if re.fullmatch(re.escape(name) + "-[0-9a-f]{16}", folder) and not is_owned(other):
-            lake.storage.delete(other.prefix)
+        if of_model and of_model[1] <= day and not is_owned(other):
+            _remove(other)
+
+
+def _remove(run: RunFolder) -> None:
+    try:
+        run.storage.delete(run.prefix)
+    except OSError as error:  # what an ending worker still writes there; the next training sweeps
+        say(STAGE, f"{run.location} could not be removed: {error}")
 
 
 def _job(
@@ -223,7 +232,7 @@ def _job(
 
 def _train(job: Job, config: Config, ours: Ownership) -> None:
     """Train until the result is in the run's folder; every error says where the run stands."""
-    from mmcore.cluster import GroupSettings, run_group, say
+    from mmcore.cluster import GroupSettings, run_group
 
     run = ours.run
     settings = GroupSettings(
@@ -265,9 +274,10 @@ def _cpus_per_worker(config: Config) -> float:
 
     fewest, most = config.worker_range
     require_cpus(fewest * 0.5, f"Training with {fewest} workers")
-    if available_cpus() / fewest <= config.threads:
-        return 0.5
-    return 0.95 if fewest < most and config.threads == 1 else float(config.threads)
+    room = available_cpus() / fewest
+    if fewest < most:
+        return config.threads - 0.05 if room >= config.threads else 0.5
+    return float(config.threads) if room > config.threads else 0.5
 
 
 def _work(job: Job, run: RunFolder, member: Member) -> bool:
