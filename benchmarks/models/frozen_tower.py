@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--captions", type=int, default=1, help="of a picture, each visit")
     parser.add_argument("--caption", type=float, default=0.0, help="weight of writing captions")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -108,6 +109,7 @@ def main() -> None:
         {
             "budget_minutes": options.seconds / 60,
             "batch_size": options.batch,
+            "captions": options.captions,
             "validations": 0,
             "checkpoint_minutes": 1e9,
             "log_seconds": 1e9,
