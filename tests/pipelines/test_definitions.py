@@ -15,7 +15,7 @@ from pipelines.defs.data.pictures import labeling_functions
 from pipelines.defs.results import contact_sheet, markdown
 from pipelines.defs.training.checks import good_enough_to_promote
 from pipelines.defs.training.following import Observed
-from pipelines.defs.training.pictures import training_curves, validation_table
+from pipelines.defs.training.pictures import DIALOG, fitted, training_curves, validation_table
 
 # Each asset with what it is made from: the data flow of docs/datasets.md.
 GRAPH = {
@@ -143,6 +143,15 @@ def test_a_training_becomes_curves_and_a_table() -> None:
         "128 samples": {"vqa": 0.4, "score": 0.4},
         "at the end": {"vqa": 0.5123, "score": 0.5},
     }
+
+
+def test_pictures_fit_into_a_dialog_of_dagster() -> None:
+    sink = io.BytesIO()
+    Image.new("RGB", (2 * DIALOG, 600)).save(sink, "PNG")
+    with Image.open(io.BytesIO(fitted(sink.getvalue()))) as small:
+        assert small.size == (DIALOG, 300)
+    curves = training_curves(TRAINING)
+    assert curves is not None and fitted(curves) == curves
 
 
 def test_a_training_without_a_line_has_no_curves() -> None:

@@ -12,7 +12,7 @@ from pipelines.defs.data.assets import crawled, deduplicated, shards, tokenizer
 from pipelines.defs.partitions import daily
 from pipelines.defs.results import Metadata, inline_picture, markdown, materialize
 from pipelines.defs.training.following import Observed
-from pipelines.defs.training.pictures import training_curves, validation_table
+from pipelines.defs.training.pictures import fitted, training_curves, validation_table
 from pipelines.resources import Workplace
 
 GROUP = "training"
@@ -64,5 +64,6 @@ def _training(job: Job) -> Metadata:
     if curves:
         metadata["curves"] = inline_picture("curves", curves)
     if any(part.file == PREDICTIONS for part in candidate.parts):
-        metadata["predictions"] = inline_picture("predictions", candidate.read_file(PREDICTIONS))
+        picture = fitted(candidate.read_file(PREDICTIONS))
+        metadata["predictions"] = inline_picture("predictions", picture)
     return metadata

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from typing import Any
 
-_COLUMNS, _WIDTH, _ROW = 4, 11.0, 2.0  # inches
+DIALOG = 1100  # pixels that a dialog of Dagster shows without cutting off
+_COLUMNS, _WIDTH, _ROW = 4, 10.0, 2.0  # inches
 _LINE, _SCORE = "#5b8def", "#2f855a"
 
 
@@ -40,6 +41,20 @@ def training_curves(training: dict[str, Any]) -> bytes | None:
     figure.supxlabel("samples seen", fontsize=8)
     sink = io.BytesIO()
     FigureCanvasAgg(figure).print_png(sink, metadata={"Software": None})
+    return sink.getvalue()
+
+
+def fitted(png: bytes, width: int = DIALOG) -> bytes:
+    """The picture, no wider than so many pixels."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as picture:
+        if picture.width <= width:
+            return png
+        height = round(picture.height * width / picture.width)
+        small = picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
+    sink = io.BytesIO()
+    small.save(sink, "PNG")
     return sink.getvalue()
 
 
