@@ -20,6 +20,7 @@ from typing import Any
 
 import psutil
 
+from mmcore.cluster import say
 from mmcore.errors import MmcoreError
 from mmcore.lake.storage import Conflict
 from mmcore.train.run_folder import RunFolder
@@ -45,20 +46,19 @@ def owned(run: RunFolder, beat_seconds: float = BEAT_SECONDS) -> Iterator[Owners
     ended, lost = threading.Event(), threading.Event()
 
     def beat() -> None:
-        record = mine
-        while not ended.wait(beat_seconds):
-            after = record | {"beat": record["beat"] + 1}
+        record: dict[str, Any] | None = mine
+        silent = False
+        while record is not None and not ended.wait(beat_seconds):
             try:
-                run.storage.write_if(key, _text(after), _text(record))
-            except Conflict:
-                found = _ours(run, key, mine["token"])
-                if found is None:
-                    lost.set()
-                    return
-                after = found  # a beat that was written though its answer was lost
-            except Exception:  # a storage that does not answer now may do so at the next beat
+                record = _beat(run, key, record)
+            except Exception as error:  # what does not answer now may do so at the next beat
+                if not silent:
+                    say("train", f"the owner of {run.location} cannot be written: {error}")
+                silent = True
                 continue
-            record = after
+            silent = False
+        if record is None:
+            lost.set()
 
     thread = threading.Thread(target=beat, name="owner", daemon=True)
     thread.start()
@@ -71,11 +71,16 @@ def owned(run: RunFolder, beat_seconds: float = BEAT_SECONDS) -> Iterator[Owners
             run.storage.delete(key)
 
 
-def _ours(run: RunFolder, key: str, token: str) -> dict[str, Any] | None:
-    """The record of the owner, if that is still us."""
-    found = _read(run, key)
-    record: dict[str, Any] = json.loads(found) if found is not None else {}
-    return record if record.get("token") == token else None
+def _beat(run: RunFolder, key: str, record: dict[str, Any]) -> dict[str, Any] | None:
+    """The record of the owner after one more beat; None if that is no longer us."""
+    after = record | {"beat": record["beat"] + 1}
+    try:
+        run.storage.write_if(key, _text(after), _text(record))
+    except Conflict:
+        # perhaps our own beat, which was written though its answer was lost
+        found = _read(run, key)
+        after = json.loads(found) if found is not None else {}
+    return after if after.get("token") == record["token"] else None
 
 
 def is_owned(run: RunFolder, beat_seconds: float = BEAT_SECONDS) -> bool:
