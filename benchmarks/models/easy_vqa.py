@@ -5,6 +5,7 @@
     python -m benchmarks.models.easy_vqa easy-vqa/easy_vqa/data FOLDER
 
 The published test split becomes `test`, a tenth of the published train split becomes `val`.
+`--grey` writes a grey picture in place of every one: what is answered right then needs no picture.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
+from PIL import Image
+
 _VAL_EVERY = 10
 
 
-def convert(source: Path, folder: Path) -> int:
-    """Write FOLDER/annotations.jsonl and its pictures; the number of pictures."""
+def convert(source: Path, folder: Path, grey: bool = False) -> int:
+    """Write FOLDER/annotations.jsonl and its pictures, or grey ones; the number of pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
     for part in ("train", "test"):
@@ -28,7 +31,10 @@ def convert(source: Path, folder: Path) -> int:
             asked[image].append({"question": question, "answer": answer})
         for image, pairs in sorted(asked.items()):
             name = f"{part}-{image}.png"
-            shutil.copyfile(source / part / "images" / f"{image}.png", folder / name)
+            if grey:
+                Image.new("RGB", (64, 64), (127, 127, 127)).save(folder / name)
+            else:
+                shutil.copyfile(source / part / "images" / f"{image}.png", folder / name)
             split = "val" if part == "train" and image % _VAL_EVERY == 0 else part
             lines.append(json.dumps({"image": name, "split": split, "qa": pairs}))
     (folder / "annotations.jsonl").write_text("\n".join(lines) + "\n")
@@ -40,8 +46,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source", type=Path, help="the folder `data` inside the wheel")
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--grey", action="store_true")
     options = parser.parse_args()
-    print(f"{convert(options.source, options.folder):,} pictures")
+    print(f"{convert(options.source, options.folder, options.grey):,} pictures")
 
 
 if __name__ == "__main__":
