@@ -16,7 +16,7 @@ import json
 import tarfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -160,7 +160,19 @@ def run(data: Data, name: str, seconds: float, seed: int, preset: str) -> dict[s
             record if number % 10 == 0 else {**record, "tags": [], "sentiment": None}
             for number, record in enumerate(records)
         ]
-    labels = build_labels(records, 3, 5, 2000, 1000)
+    data = replace(data, train=records)
+    predictor, samples = train(data, variant, seconds, seed, preset)
+    writes = variant.weights.get("generative_vqa", 0) > 0
+    scores = score(predictor, data, predictor.labels, writes)
+    rounded = {key: round(value, 4) for key, value in scores.items()}
+    return {"variant": name, "seed": seed, "seconds": seconds, "samples": samples, **rounded}
+
+
+def train(
+    data: Data, variant: Variant, seconds: float, seed: int, preset: str = "nano"
+) -> tuple[Predictor, int]:
+    """A model from nothing after so many processor seconds, and the samples it has seen."""
+    labels = build_labels(data.train, 3, 5, 2000, 1000)
     torch.manual_seed(seed)
     config = fitted(load_preset(preset, **variant.model), labels, data.tokenizer)
     model = FusionModel(config)
@@ -174,7 +186,7 @@ def run(data: Data, name: str, seconds: float, seed: int, preset: str) -> dict[s
             **variant.settings,
         }
     )
-    table = build_table(records, labels, data.tokenizer, config.text.max_tokens)
+    table = build_table(data.train, labels, data.tokenizer, config.text.max_tokens)
     order = SampleOrder(np.array([len(table)]), seed)
     trainer = Trainer(
         model,
@@ -185,10 +197,7 @@ def run(data: Data, name: str, seconds: float, seed: int, preset: str) -> dict[s
         answers=answer_tokens(labels, data.tokenizer),
     )
     state = trainer.fit()
-    predictor = Predictor(Artifact(trainer.ema.model, labels, data.tokenizer))
-    scores = score(predictor, data, labels, settings.loss_weights.generative_vqa > 0)
-    rounded = {key: round(value, 4) for key, value in scores.items()}
-    return {"variant": name, "seed": seed, "seconds": seconds, "samples": state.cursor, **rounded}
+    return Predictor(Artifact(trainer.ema.model, labels, data.tokenizer)), state.cursor
 
 
 def score(predictor: Predictor, data: Data, labels: Labels, writes: bool) -> dict[str, float]:

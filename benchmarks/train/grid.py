@@ -20,9 +20,8 @@ from typing import Any
 import torch
 
 from benchmarks.models.options import Data, lake
-from benchmarks.train.joint import PARTS, scores, train
+from benchmarks.train.joint import PARTS, scores, train_tasks
 from mmcore.models.fusion_model import parameter_count
-from mmcore.train.vocabulary import build_labels
 
 IMAGE = {
     "plain": {"kind": "plain", "widths": [32, 64, 128], "depths": [1, 1, 2]},
@@ -41,8 +40,8 @@ def run(
 ) -> dict[str, Any]:
     """One combination: what it scores, how large it is and how many samples it has seen."""
     changes = {"image": IMAGE[image], "alignment": alignment, "fusion": fusion}
-    predictor, samples = train(data, list(PARTS), seconds, seed, **changes)
-    found = scores(predictor, data, build_labels(data.train, 3, 5, 2000, 1000))
+    predictor, samples = train_tasks(data, list(PARTS), seconds, seed, **changes)
+    found = scores(predictor, data)
     return {
         "image": image,
         "alignment": alignment,

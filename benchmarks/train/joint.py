@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -21,22 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.models.options import Data, lake, score
+from benchmarks.models.options import Data, Variant, lake, score, train
 from mmcore.evaluate.captions import score_captions
 from mmcore.evaluate.metrics import confusion, macro_f1_of
-from mmcore.models.artifact import Artifact
-from mmcore.models.config import load_preset
-from mmcore.models.fusion_model import FusionModel
-from mmcore.models.labels import Labels
 from mmcore.models.predictor import Predictor
-from mmcore.shards.order import SampleOrder
-from mmcore.train.data import build_table
-from mmcore.train.loop import Trainer
 from mmcore.train.losses import TASKS
-from mmcore.train.rank import fitted
-from mmcore.train.samples import MemorySamples
-from mmcore.train.settings import LoopSettings, LossWeights
-from mmcore.train.vocabulary import build_labels
+from mmcore.train.settings import LossWeights
 
 PARTS = {
     "retrieval": ("contrastive", "matching"),
@@ -47,10 +36,8 @@ PARTS = {
 }
 """Losses of each task."""
 
-Score = Callable[[Predictor, Data, Labels], float]
 
-
-def train(
+def train_tasks(
     data: Data, tasks: Sequence[str], seconds: float, seed: int, **changes: Any
 ) -> tuple[Predictor, int]:
     """A `nano` of some tasks after so many processor seconds, and the samples it has seen.
@@ -59,29 +46,13 @@ def train(
     """
     defaults = LossWeights()
     on = {"reconstruction", *(loss for task in tasks for loss in PARTS[task])}
-    labels = build_labels(data.train, 3, 5, 2000, 1000)
-    torch.manual_seed(seed)
-    config = fitted(load_preset("nano", **changes), labels, data.tokenizer)
-    model = FusionModel(config)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    settings = LoopSettings.model_validate(
-        {
-            "budget_minutes": seconds / 60,
-            "validations": 0,
-            "checkpoint_minutes": 1e9,
-            "loss_weights": {n: getattr(defaults, n) if n in on else 0.0 for n in TASKS},
-        }
-    )
-    table = build_table(data.train, labels, data.tokenizer, config.text.max_tokens)
-    order = SampleOrder(np.array([len(table)]), seed)
-    samples = MemorySamples(table, lambda numbers: data.train_pixels[numbers], order)
-    trainer = Trainer(model, samples, settings, seed, clock=time.process_time)
-    state = trainer.fit()
-    return Predictor(Artifact(trainer.ema.model, labels, data.tokenizer)), state.cursor
+    weights = {name: getattr(defaults, name) if name in on else 0.0 for name in TASKS}
+    return train(data, Variant({}, changes, weights), seconds, seed)
 
 
-def scores(predictor: Predictor, data: Data, labels: Labels) -> dict[str, float]:
+def scores(predictor: Predictor, data: Data) -> dict[str, float]:
     """One figure a task: mean recall at 1 of both ways, CIDEr-D, accuracy, mAP, macro F1."""
+    labels = predictor.labels
     found = score(predictor, data, labels, writes=False)
     pixels = torch.from_numpy(data.val_pixels).permute(0, 3, 1, 2)
     captioned = [n for n, record in enumerate(data.val) if record.get("captions")]
@@ -125,13 +96,12 @@ def _texts(record: dict[str, Any]) -> set[str]:
 
 def run(data: Data, seconds: float, seed: int) -> dict[str, Any]:
     """One seed: the joint model's scores and those of the five."""
-    labels = build_labels(data.train, 3, 5, 2000, 1000)
     single, samples = dict[str, float](), dict[str, int]()
     for task in PARTS:
-        predictor, samples[task] = train(data, [task], seconds, seed)
-        single[task] = scores(predictor, data, labels)[task]
-    predictor, samples["joint"] = train(data, list(PARTS), seconds * len(PARTS), seed)
-    joint = scores(predictor, data, labels)
+        predictor, samples[task] = train_tasks(data, [task], seconds, seed)
+        single[task] = scores(predictor, data)[task]
+    predictor, samples["joint"] = train_tasks(data, list(PARTS), seconds * len(PARTS), seed)
+    joint = scores(predictor, data)
     return {"seed": seed, "seconds": seconds, "joint": joint, "single": single, "samples": samples}
 
 
