@@ -1,14 +1,14 @@
 """What Ray costs a training, and what a second rank brings.
 
     python -m benchmarks.train.overhead ray LAKE --day 2026-11-25 --minutes 10 --rounds 2
-    python -m benchmarks.train.overhead ranks LAKE --day 2026-11-25 --minutes 2 --rounds 3
+    python -m benchmarks.train.overhead ranks LAKE --day 2026-11-25 --minutes 2 --rounds 2
 
 `ray`: the same training of one rank, once as the train stage runs it (Ray Train, checkpoints,
-progress), once as a bare process that calls the rank's function. Both run at the same time, each
-with its whole process tree on a core of its own, and change cores every round. `ranks`: one rank
-against two with the same threads and samples for each, one after the other, both as the stage runs
-them. Wants a quiet machine of two cores. Every training is from nothing, on links to the lake's
-files in a temporary folder.
+progress), once as a bare process that calls the rank's function; one after the other, in turns.
+`ranks`: one rank, two ranks with the same threads and samples for each, and two trainings of one
+rank that know nothing of each other, which is the most that two ranks could do on this machine;
+bare and by Ray. Wants a quiet machine of two cores. Every training is from nothing, on links to the
+lake's files in a temporary folder.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from statistics import median
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch import multiprocessing
 
 from mmcore.cluster import ClusterSettings, connect
 from mmcore.lake import Lake
@@ -61,6 +63,7 @@ def one(side: str, root: str, day: str, minutes: float, workers: int, batch: int
 
 
 def _bare(lake: Lake, day: str, config: Config) -> dict[str, Any]:
+    """The ranks' function in processes of their own, without Ray; ``training.json``."""
     job = Job(
         lake.up_to("shards", day),
         lake.dataset("tokenizer").read_file("tokenizer.json").decode("utf-8"),
@@ -70,17 +73,32 @@ def _bare(lake: Lake, day: str, config: Config) -> dict[str, Any]:
         None,
     )
     folder = RunFolder(lake.storage, "bare")
-    name = f"bare-{os.getpid()}"
-    callbacks = Callbacks(lambda line: print(line, file=sys.stderr, flush=True))
-    train_rank(job, folder, Ranks(), Neighbours(name), torch.device("cpu"), callbacks)
+    name, world = f"bare-{os.getpid()}", config.worker_range[0]
+    if world == 1:
+        _bare_rank(0, world, name, job, folder)
+    else:
+        multiprocessing.spawn(_bare_rank, (world, name, job, folder), nprocs=world)
     record: dict[str, Any] = json.loads(folder.result()["training.json"])
     return record
 
 
+def _bare_rank(rank: int, world: int, name: str, job: Job, folder: RunFolder) -> None:
+    callbacks = Callbacks(lambda line: print(line, file=sys.stderr, flush=True))
+    barrier = None
+    if world > 1:
+        meeting = f"file://{tempfile.gettempdir()}/{name}"
+        dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
+        barrier = dist.barrier
+    neighbours = Neighbours(name, rank, world, barrier) if barrier else Neighbours(name)
+    train_rank(job, folder, Ranks(rank, world), neighbours, torch.device("cpu"), callbacks)
+    if world > 1:
+        dist.destroy_process_group()
+
+
 def _start(
-    options: argparse.Namespace, side: str, core: int | None, workers: int, batch: int
+    options: argparse.Namespace, side: str, workers: int, batch: int
 ) -> tuple[subprocess.Popen[str], Path]:
-    """A process that runs one side on links to the lake; its whole tree on one core if asked."""
+    """A process that runs one side on links to the lake."""
     root = Path(tempfile.mkdtemp(prefix="mmcore-overhead-"))
     for name in ("shards", "tokenizer"):
         source = Path(options.lake) / "datasets" / name
@@ -88,8 +106,6 @@ def _start(
     command = [sys.executable, "-m", "benchmarks.train.overhead", "one", str(root)]
     command += ["--side", side, "--day", options.day, "--minutes", str(options.minutes)]
     command += ["--workers", str(workers), "--batch", str(batch)]
-    if core is not None:
-        command = ["taskset", "-c", str(core), *command]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True), root
 
 
@@ -103,36 +119,38 @@ def _finish(process: subprocess.Popen[str], root: Path) -> dict[str, Any]:
     return found
 
 
+def _rate(row: dict[str, Any]) -> float:
+    return float(row["samples"] / row["loop_seconds"])
+
+
 def compare_ray(options: argparse.Namespace) -> None:
-    """Bare and Ray beside each other, changing cores."""
+    """Bare and Ray in turns."""
     rows: dict[str, list[dict[str, Any]]] = {"bare": [], "ray": []}
     for number in range(options.rounds):
-        started = {
-            side: _start(options, side, (place + number) % 2, 1, options.batch)
-            for place, side in enumerate(rows)
-        }
-        for side, (process, root) in started.items():
-            rows[side].append(_finish(process, root))
+        for side in sorted(rows, reverse=bool(number % 2)):
+            rows[side].append(_finish(*_start(options, side, 1, options.batch)))
     print("\n| | samples a second of the loop | seconds before and after it |\n|---|---|---|")
-    rate = {}
     for side, found in rows.items():
-        rate[side] = median(row["samples"] / row["loop_seconds"] for row in found)
         outside = median(row["wall_seconds"] - row["loop_seconds"] for row in found)
-        print(f"| {side} | {rate[side]:.1f} | {outside:.1f} |")
-    print(f"\noverhead of Ray Train in the loop: {100 * (rate['bare'] / rate['ray'] - 1):+.1f} %")
+        print(f"| {side} | {median(map(_rate, found)):.1f} | {outside:.1f} |")
+    bare, ray = (median(map(_rate, rows[side])) for side in ("bare", "ray"))
+    print(f"\noverhead of Ray Train in the loop: {100 * (bare / ray - 1):+.1f} %")
 
 
 def compare_ranks(options: argparse.Namespace) -> None:
-    """One rank, two ranks, in turns; the same share of a batch for each rank."""
-    rates: dict[int, list[float]] = {1: [], 2: []}
+    """One rank, two ranks, two strangers; the same share of a batch for each rank."""
+    kinds = [("bare", 1, 1), ("bare", 1, 2), ("bare", 2, 1), ("ray", 1, 1), ("ray", 2, 1)]
+    rates: dict[tuple[str, int, int], list[float]] = {kind: [] for kind in kinds}
     for number in range(options.rounds):
-        for workers in (1, 2) if number % 2 == 0 else (2, 1):
-            found = _finish(*_start(options, "ray", None, workers, options.batch * workers))
-            rates[workers].append(found["samples"] / found["loop_seconds"])
-    middle = {workers: median(values) for workers, values in rates.items()}
-    print("\n| ranks | samples a second | efficiency |\n|---|---|---|")
-    for workers, rate in middle.items():
-        print(f"| {workers} | {rate:.1f} | {rate / workers / middle[1]:.3f} |")
+        for kind in kinds if number % 2 == 0 else kinds[::-1]:
+            side, workers, times = kind
+            begun = [_start(options, side, workers, options.batch * workers) for _ in range(times)]
+            rates[kind].append(sum(_rate(_finish(*one)) for one in begun))
+    print("\n| | samples a second | efficiency |\n|---|---|---|")
+    for (side, workers, times), found in rates.items():
+        name = f"{side}, two trainings of one rank" if times > 1 else f"{side}, {workers} rank(s)"
+        alone = median(rates[side, 1, 1])
+        print(f"| {name} | {median(found):.1f} | {median(found) / (workers * times) / alone:.3f} |")
 
 
 def main() -> None:

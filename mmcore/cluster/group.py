@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mmcore.cluster.notices import Bell, watch_notices
+from mmcore.cluster.board import find_board, new_board
+from mmcore.cluster.notices import watch_notices
 from mmcore.errors import MmcoreError
 
 LEAVE_SECONDS = 60.0
@@ -69,11 +70,8 @@ def run_group(
     the members are told to leave and have ``LEAVE_SECONDS`` for it. MmcoreError where the group
     failed more often than ``retries``.
     """
-    import ray
-
-    actor: Any = ray.remote(num_cpus=0)(Bell)
-    bell = actor.remote()
-    fit = _trainer(work, settings, bell).fit
+    board, name = find_board() or new_board(), f"group-{uuid.uuid4().hex[:12]}"
+    fit = _trainer(work, settings, board, name).fit
     outcome: dict[str, Any] = {}
 
     def body() -> None:
@@ -91,25 +89,26 @@ def run_group(
             if lost.is_set():
                 raise MmcoreError("Another process has taken this run over.")
     except BaseException:
-        bell.ring.remote()
+        board.ring.remote(name)
         thread.join(timeout=LEAVE_SECONDS)
         raise
+    finally:
+        board.forget.remote(name)
     if "error" in outcome:
         raise _readable(outcome["error"])
     return bool(outcome["result"].return_value)
 
 
-def _trainer(work: Callable[[Member], bool], settings: GroupSettings, bell: Any) -> Any:
+def _trainer(work: Callable[[Member], bool], settings: GroupSettings, board: Any, name: str) -> Any:
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     fewest, most = settings.workers
-    name = f"group-{uuid.uuid4().hex[:12]}"
     # Ray's types of these two are those of its older API
     member: Any = _run_member
     scaling: Any = ray.train.ScalingConfig
-    options = {"work": work, "bell": bell, "group": name, "hang_seconds": settings.hang_seconds}
+    options = {"work": work, "board": board, "group": name, "hang_seconds": settings.hang_seconds}
     return TorchTrainer(
         member,
         train_loop_config=options,
@@ -147,7 +146,7 @@ def _run_member(options: dict[str, Any]) -> bool:
         # alone, it may be told apart from a predecessor that is still ending
         options["group"] if world > 1 else f"{options['group']}-{uuid.uuid4().hex[:12]}",
         str(ray.train.torch.get_device()),
-        watch_notices(options["bell"], rank),
+        watch_notices(options["board"], options["group"], rank),
         _Watchdog(options["hang_seconds"]),
     )
     try:

@@ -14,35 +14,28 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-_BELL_SECONDS = 0.5
+PREEMPTION_SWITCH = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+"""Ray's own switch, which its controller hands on to the workers."""
+
+_BELL_SECONDS = 1.0
 _PREEMPTION_SECONDS = 5.0
 
 _LEAVE = threading.Event()  # of the process, as its signals are
 
 
-class Bell:
-    """An actor that the driver rings and rank 0 listens to."""
-
-    def __init__(self) -> None:
-        self._rung = False
-
-    def ring(self) -> None:
-        """Ask the group to leave."""
-        self._rung = True
-
-    def rung(self) -> bool:
-        """Whether it was rung."""
-        return self._rung
-
-
-def watch_notices(bell: Any, rank: int) -> Callable[[], bool]:
-    """Begin to watch, on every rank; the function tells whether this process must leave."""
+def watch_notices(board: Any, group: str, rank: int) -> Callable[[], bool]:
+    """Begin to watch, on every rank; the function tells whether this process must leave. Rank 0
+    listens to the group's bell on the ``mmcore.cluster.board``."""
     import ray
 
     # Ray Train runs the work in a thread, and only an actor's main thread may catch signals.
     actor = ray.get_runtime_context().current_actor
     ray.get(actor.__ray_call__.remote(_catch_sigterm))
-    watches = [_watch_preemption, *([lambda: _watch_bell(bell)] if rank == 0 else [])]
+    watches: list[Callable[[], None]] = []
+    if os.environ.get(PREEMPTION_SWITCH) != "0":
+        watches.append(_watch_preemption)
+    if rank == 0:
+        watches.append(lambda: _watch_bell(board, group))
     for watch in watches:
         threading.Thread(target=watch, name="notices", daemon=True).start()
     return _LEAVE.is_set
@@ -59,11 +52,11 @@ def _catch_sigterm(actor: Any) -> None:
     signal.signal(signal.SIGTERM, caught)
 
 
-def _watch_bell(bell: Any) -> None:
+def _watch_bell(board: Any, group: str) -> None:
     import ray
 
     with contextlib.suppress(ray.exceptions.RayError):  # no bell, no driver: leave as well
-        while not ray.get(bell.rung.remote()):
+        while not ray.get(board.rung.remote(group)):
             time.sleep(_BELL_SECONDS)
     _LEAVE.set()
 

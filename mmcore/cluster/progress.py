@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-Record = dict[str, Any]
+from mmcore.cluster.board import NAME, Record, find_board, new_board
+
 Listener = Callable[[Record], None]
 
-_ACTOR = "mmcore-progress"
 _SECONDS_BETWEEN_LINES = 3.0
 _listeners: list[tuple[str, Listener]] = []
 _relaying = threading.Lock()  # records reach their listeners one after the other
@@ -32,7 +32,7 @@ def say(stage: str, message: str) -> None:
 
 def post(stage: str, message: str) -> None:
     """Say a line from inside a Ray task; it appears on the driver's terminal."""
-    board = _board()
+    board = find_board()
     if board is None:
         say(stage, message)
         return
@@ -41,7 +41,7 @@ def post(stage: str, message: str) -> None:
 
 def report(stage: str, record: Record) -> None:
     """Hand a record from inside a Ray task to the driver's listeners; nobody may be there."""
-    board = _board()
+    board = find_board()
     if board is not None:
         board.post.remote(stage, record)
 
@@ -108,37 +108,11 @@ def progress(stage: str, total: int | None, unit: str) -> Iterator[Progress]:
     bar.finish()
 
 
-class _Board:
-    """The actor that holds lines and records until the driver fetches them."""
-
-    def __init__(self) -> None:
-        self._posted: list[tuple[str, str | Record]] = []
-
-    def post(self, stage: str, posted: str | Record) -> None:
-        self._posted.append((stage, posted))
-
-    def drain(self) -> list[tuple[str, str | Record]]:
-        posted, self._posted = self._posted, []
-        return posted
-
-
-def _board() -> Any:
-    """The actor, or None where no driver relays: a test, or a driver of another kind."""
-    import ray
-
-    if not ray.is_initialized():
-        return None
-    try:
-        return ray.get_actor(_ACTOR)
-    except ValueError:
-        return None
-
-
 def _relay_the_rest() -> None:
     """What was reported before a block of work ended may not have been fetched yet."""
     import ray
 
-    board = _board()
+    board = find_board()
     if board is not None:
         with contextlib.suppress(ray.exceptions.RayError):
             _relay(board)
@@ -149,8 +123,7 @@ def relay_progress() -> Iterator[None]:
     """Print what workers post for the length of the block."""
     import ray
 
-    # No CPU and no detached lifetime: it must not take a core from the work or outlive the driver.
-    board: Any = ray.remote(num_cpus=0)(_Board).options(name=_ACTOR, get_if_exists=True).remote()
+    board = new_board(NAME)
     stop = threading.Event()
 
     def _relay_until_stopped() -> None:

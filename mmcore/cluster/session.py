@@ -13,8 +13,21 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mmcore.cluster.notices import PREEMPTION_SWITCH
 from mmcore.cluster.progress import relay_progress
 from mmcore.errors import UserError
+
+_EMBEDDED = {
+    # Usage statistics leave the machine; a laptop's run must not.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A CPU-only run must not hide accelerators from its children either; silences a warning.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Nobody reads the metrics of an embedded Ray, and nobody takes its only machine away; each
+    # process that is not there leaves its share of the cores to the work.
+    "RAY_enable_metrics_collection": "0",
+    PREEMPTION_SWITCH: "0",
+}
+"""Environment of an embedded Ray, where nothing else is set."""
 
 
 class ClusterSettings(BaseModel):
@@ -39,24 +52,37 @@ def connect(settings: ClusterSettings | None = None) -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
-    handler = signal.getsignal(signal.SIGTERM)
+    with _defaults({} if address else _EMBEDDED):
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            if address:
+                ray.init(address=address, logging_level=logging.WARNING)
+            else:
+                _start_embedded(settings or ClusterSettings())
+        except ConnectionError as error:
+            raise UserError(
+                f"No Ray cluster answers at RAY_ADDRESS={address}: start it, or unset RAY_ADDRESS "
+                "to use an embedded one."
+            ) from error
+        try:
+            _take_sigterm_back(handler)
+            _quiet_ray_data()
+            with relay_progress():
+                yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _defaults(variables: dict[str, str]) -> Iterator[None]:
+    """Set those that are not set in the environment, for the length of the block."""
+    ours = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(ours)
     try:
-        if address:
-            ray.init(address=address, logging_level=logging.WARNING)
-        else:
-            _start_embedded(settings or ClusterSettings())
-    except ConnectionError as error:
-        raise UserError(
-            f"No Ray cluster answers at RAY_ADDRESS={address}: start it, or unset RAY_ADDRESS to "
-            "use an embedded one."
-        ) from error
-    try:
-        _take_sigterm_back(handler)
-        _quiet_ray_data()
-        with relay_progress():
-            yield
+        yield
     finally:
-        ray.shutdown()
+        for name in ours:
+            os.environ.pop(name, None)
 
 
 def _take_sigterm_back(handler: Any) -> None:
@@ -74,12 +100,8 @@ def _take_sigterm_back(handler: Any) -> None:
 def _start_embedded(settings: ClusterSettings) -> None:
     import ray
 
-    # Usage statistics leave the machine; a laptop's run must not.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray turns its token authentication on here, which is right, and need not warn about it.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    # A CPU-only run must not hide accelerators from its children either; silences a warning.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(
         address="local",
         num_cpus=settings.cpus or max(2, os.cpu_count() or 2),

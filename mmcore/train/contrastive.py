@@ -54,8 +54,8 @@ def contrastive_sum(
     gradients.
     """
     left_out, own = _left_out(weight, cluster, caption_text, ranks)
-    to_text = scale * image @ ranks.gather(text).T
-    to_image = scale * text @ ranks.gather(image).T
+    images, texts = _gather_both(image, text, ranks)
+    to_text, to_image = scale * image @ texts.T, scale * text @ images.T
     if bias is not None:
         offset = bias - math.log(to_text.shape[1])
         losses = [_sigmoid(logits + offset, left_out, own) for logits in (to_text, to_image)]
@@ -73,17 +73,27 @@ def contrastive_sum(
     return ((losses[0] + losses[1]) / 2 * weight).sum()
 
 
+def _gather_both(image: Tensor, text: Tensor, ranks: Ranks) -> tuple[Tensor, Tensor]:
+    """Both sides' rows of all ranks, in one message."""
+    if ranks.world == 1:
+        return image, text
+    images, texts = ranks.gather(torch.cat([image, text], dim=1)).chunk(2, dim=1)
+    return images, texts
+
+
 def _left_out(
     weight: Tensor, cluster: Tensor, caption_text: Tensor, ranks: Ranks
 ) -> tuple[Tensor, Tensor]:
     """Pairs that are no negatives, bool [B, G] (G: rows of all ranks), and each row's own column
     [B]."""
-    weights, clusters = ranks.gather(weight), ranks.gather(cluster)
+    valid, clusters, texts = ranks.gather(
+        torch.stack([(weight > 0).long(), cluster, caption_text], dim=1)
+    ).unbind(dim=1)
     batch = len(weight)
     rows = torch.arange(batch, device=weight.device)
     own = rows + sum(ranks.sizes(batch)[: ranks.rank])
-    left_out = same_meaning(cluster, caption_text, clusters, ranks.gather(caption_text))
-    left_out = left_out | (weights <= 0)[None]
+    left_out = same_meaning(cluster, caption_text, clusters, texts)
+    left_out = left_out | (valid == 0)[None]
     left_out[rows, own] = False
     return left_out, own
 
@@ -99,8 +109,8 @@ def _sigmoid(logits: Tensor, left_out: Tensor, own: Tensor) -> Tensor:
 def _soft_targets(soft: SoftTargets, left_out: Tensor, own: Tensor, ranks: Ranks) -> list[Tensor]:
     """Both directions' target distributions, float32 [B, G]."""
     hard = F.one_hot(own, left_out.shape[1]).float()
-    pairs = ((soft.image, soft.text), (soft.text, soft.image))
-    logits = [soft.scale * a @ ranks.gather(b.contiguous()).T for a, b in pairs]
+    images, texts = _gather_both(soft.image, soft.text, ranks)
+    logits = [soft.scale * soft.image @ texts.T, soft.scale * soft.text @ images.T]
     opinions = [part.masked_fill(left_out, -torch.inf).softmax(dim=1) for part in logits]
     return [soft.share * opinion + (1 - soft.share) * hard for opinion in opinions]
 

@@ -2,7 +2,7 @@
 
 Every direction of a weight matrix then moves equally far, which learns an image encoder from
 nothing in a fraction of AdamW's samples. Matrices of one shape are worked on together, and ranks
-share the work: each does some of the matrices, and one sum brings the pieces together.
+share the work: each does some of the matrices, and one message brings the pieces together.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ class Muon(torch.optim.Optimizer):
         if not parameters:
             return
         directions = {id(p): self._direction(p) for p in parameters}
-        updates = {id(p): torch.zeros_like(p) for p in parameters}
+        own: dict[int, Tensor] = {}
         for share in self._shares[self.ranks.rank]:
-            _orthogonalise_group(share, directions, updates, self.bfloat16)
-        self._share(list(updates.values()))
+            own |= _orthogonalised(share, directions, self.bfloat16)
+        updates = self._everyones(own)
         torch._foreach_mul_(list[Tensor](parameters), 1 - group["lr"] * group["weight_decay"])
         for parameter in parameters:
             rows, columns = parameter.flatten(1).shape
             scale = max(1.0, rows / columns) ** 0.5
-            parameter.add_(updates[id(parameter)], alpha=-group["lr"] * scale)
+            parameter.add_(updates[id(parameter)].view_as(parameter), alpha=-group["lr"] * scale)
 
     def _direction(self, parameter: nn.Parameter) -> Tensor:
         gradient = parameter.grad
@@ -83,24 +83,38 @@ class Muon(torch.optim.Optimizer):
         state["momentum"].lerp_(gradient, 1 - self.momentum)
         return gradient.lerp(state["momentum"], self.momentum).flatten(1)
 
-    def _share(self, updates: list[Tensor]) -> None:
-        if self.ranks.world == 1 or not updates:
-            return
-        flat = self.ranks.sum(torch.cat([u.flatten() for u in updates]))
-        for update, piece in zip(updates, flat.split([u.numel() for u in updates]), strict=True):
-            update.copy_(piece.view_as(update))
+    def _everyones(self, own: dict[int, Tensor]) -> dict[int, Tensor]:
+        """The updates of all ranks' shares, by parameter, from those of our own."""
+        if self.ranks.world == 1:
+            return own
+        members = [
+            [p for group in share for p in group.parameters if p.grad is not None]
+            for share in self._shares
+        ]
+        everyone = [p for share in members for p in share]
+        # sent as precise as they were computed, so nothing is lost on the way
+        kind = torch.bfloat16 if self.bfloat16 else torch.float32
+        sent = everyone[0].new_empty(0, dtype=kind)
+        sent = torch.cat([sent, *(own[id(p)].flatten().to(kind) for p in members[self.ranks.rank])])
+        sizes = [sum(p.numel() for p in share) for share in members]
+        pieces = self.ranks.gather_pieces(sent, sizes).split([p.numel() for p in everyone])
+        return {id(p): piece for p, piece in zip(everyone, pieces, strict=True)}
 
 
-def _orthogonalise_group(
-    group: _Group, directions: dict[int, Tensor], updates: dict[int, Tensor], bfloat16: bool
-) -> None:
-    pairs = [(p, t) for p, t in zip(group.parameters, group.turned, strict=True)]
-    pairs = [(p, t) for p, t in pairs if id(p) in directions]
+def _orthogonalised(
+    group: _Group, directions: dict[int, Tensor], bfloat16: bool
+) -> dict[int, Tensor]:
+    """The updates [rows, columns] of the group's parameters that have a direction."""
+    pairs = [
+        (p, turned)
+        for p, turned in zip(group.parameters, group.turned, strict=True)
+        if id(p) in directions
+    ]
     if not pairs:
-        return
+        return {}
     stacked = torch.stack([directions[id(p)].T if t else directions[id(p)] for p, t in pairs])
-    for (parameter, turned), done in zip(pairs, orthogonalise(stacked, bfloat16), strict=True):
-        updates[id(parameter)].copy_((done.T if turned else done).reshape(parameter.shape))
+    done = orthogonalise(stacked, bfloat16)
+    return {id(p): x.T if t else x for (p, t), x in zip(pairs, done, strict=True)}
 
 
 def _groups(parameters: list[nn.Parameter]) -> list[_Group]:

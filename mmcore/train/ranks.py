@@ -54,6 +54,11 @@ class Ranks:
             return _GatherRows.apply(rows, self.rank, sizes)
         return _all_rows(rows, sizes)
 
+    def gather_pieces(self, piece: Tensor, sizes: list[int]) -> Tensor:
+        """Our piece and everyone else's in rank order, without gradients; all ranks know how many
+        rows each of them has (``sizes``)."""
+        return piece if self.world == 1 else _all_rows(piece, sizes)
+
     def sum(self, values: Tensor) -> Tensor:
         """Element-wise sum over the ranks, in place; returns its argument."""
         if self.world > 1:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmcore.cluster import GroupSettings, Member, run_group
+from mmcore.cluster.board import Board
 from mmcore.errors import MmcoreError, UserError
 
 
@@ -45,6 +46,14 @@ def test_the_first_sigterm_is_a_request_and_the_second_is_obeyed() -> None:
         process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 128 + signal.SIGTERM
     process.communicate()
+
+
+def test_a_bell_is_heard_by_its_own_group_until_that_has_ended() -> None:
+    board = Board()
+    board.ring("a")
+    assert board.rung("a") and not board.rung("b")
+    board.forget("a")
+    assert not board.rung("a")
 
 
 def _settings(folder: Path) -> GroupSettings:
