@@ -101,14 +101,15 @@ def frames() -> list[str]:
         box(16, 14, WIDTH - 32, HEIGHT - 28, FRAME, LINE, "7 5"),
         text(36, 41, "infra/", 15, name=True),
         text(98, 41, "where: images, compose, KubeRay manifests, Dagster in production"),
-        box(36, 176, WIDTH - 72, 466, PACKAGE),
+        box(36, 176, WIDTH - 72, 482, PACKAGE),
         text(52, TITLE, "mmcore/", 15, name=True),
         text(
             124,
             TITLE,
             "what: a stage's folder has a stage.py with run(lake, day, config); graph.py puts them "
-            "in order, recipe.py is the file a user writes, cli.py is the command line",
+            "in order, recipe.py is the file a user writes; the command line is in",
         ),
+        text(920, TITLE, "commands", 12, name=True),
     ]
 
 
@@ -210,17 +211,17 @@ def foundations() -> list[str]:
             CLUSTER + 38,
             "Embedded in the run's process, or a Ray Job on a cluster with the same entry point.",
         ),
-        box(52, CHIPS - 20, WIDTH - 104, 140, LAKE),
+        box(52, CHIPS - 20, WIDTH - 104, 160, LAKE),
         text(64, CHIPS + 16, "lake", 14, name=True),
         text(64, CHIPS + 36, "immutable, named"),
         text(64, CHIPS + 52, "by content"),
         text(
-            LEFT + 4 * (BOX + GAP),
+            LEFT + 5 * (BOX + GAP),
             CHIPS + 70,
             "NAME@DAY: the parts, then the manifest, then the pointer, atomically.",
         ),
         text(
-            LEFT + 4 * (BOX + GAP),
+            LEFT + 5 * (BOX + GAP),
             CHIPS + 88,
             "A local folder or s3://. Only references pass between stages.",
         ),
@@ -241,11 +242,11 @@ def draw() -> str:
         *sources(),
         *stages(),
         *models(),
-        text(52, 670, "Beside them:"),
-        text(130, 670, "tests/ mirrors mmcore/, benchmarks/, docs/, recipes/"),
+        text(52, 682, "Beside them:"),
+        text(130, 682, "tests/ mirrors mmcore/, benchmarks/, docs/, recipes/"),
         text(
             52,
-            692,
+            702,
             "Dependencies run one way: pipelines, then a stage's stage.py, then the stage's plain "
             "functions. Every stage may use lake and cluster; no stage imports another's stage.py.",
         ),

@@ -1,0 +1,1 @@
+"""The commands of `mmcore …`, by what they work on; `mmcore.cli` lists them."""
