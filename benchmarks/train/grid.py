@@ -21,7 +21,6 @@ import torch
 
 from benchmarks.models.options import Data, lake
 from benchmarks.train.joint import PARTS, scores, train_tasks
-from mmcore.models.fusion_model import parameter_count
 
 IMAGE = {
     "plain": {"kind": "plain", "widths": [32, 64, 128], "depths": [1, 1, 2]},
@@ -48,7 +47,7 @@ def run(
         "fusion": fusion,
         "seed": seed,
         "samples": samples,
-        "parameters": parameter_count(predictor.model),
+        "parameters": sum(p.numel() for p in predictor.model.parameters()),
         **{task: round(value, 4) for task, value in found.items()},
     }
 
