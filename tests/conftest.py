@@ -11,6 +11,8 @@ import pytest
 
 # before anything imports torch: many threads over tiny tensors, in many processes, only wait
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# before Ray Train starts: how often it looks after its workers; two seconds are long for a test
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
 from mmcore.cluster import ClusterSettings, connect
 from mmcore.lake import Lake

@@ -122,7 +122,7 @@ def recipe(tmp_path: Path) -> Path:
     file = tmp_path / "recipe.yaml"
     file.write_text(
         "name: jobs\nsources: [{kind: folder, path: photos}]\n"
-        "train: {budget_minutes: 0.1, workers: 2, batch_size: 16}\n"
+        "train: {budget_minutes: 0.04, workers: 2, batch_size: 16}\n"
     )
     return file
 

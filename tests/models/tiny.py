@@ -25,6 +25,19 @@ LABELS = Labels(
     languages=("en", "de"),
 )
 
+ARCHITECTURE: dict[str, Any] = {
+    "width": 32,
+    "embed_dim": 16,
+    "image": {"size": 32, "patch": 4, "widths": [16, 32], "depths": [1, 1], "heads": 2},
+    "text": {"depth": 1, "heads": 2, "max_tokens": 16},
+    "alignment_queries": 2,
+    "fusion_depth": 1,
+    "decoder_depth": 1,
+    "heads": 2,
+    "reconstruction_size": 8,
+}
+"""A model that steps in milliseconds; what it lacks are the sizes that data gives."""
+
 
 @lru_cache(maxsize=1)
 def tokenizer() -> TextTokenizer:
@@ -45,17 +58,9 @@ def tokenizer() -> TextTokenizer:
 
 
 def config(**changes: Any) -> ModelConfig:
-    """A model that steps in milliseconds."""
+    """The architecture with the sizes of the tiny tokenizer and labels, and with changes."""
     values: dict[str, Any] = {
-        "width": 32,
-        "embed_dim": 16,
-        "image": {"size": 32, "patch": 4, "widths": [16, 32], "depths": [1, 1], "heads": 2},
-        "text": {"depth": 1, "heads": 2, "max_tokens": 16},
-        "alignment_queries": 2,
-        "fusion_depth": 1,
-        "decoder_depth": 1,
-        "heads": 2,
-        "reconstruction_size": 8,
+        **ARCHITECTURE,
         "vocab_size": tokenizer().size,
         "answers": len(LABELS.answers),
         "tags": len(LABELS.tags),

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 
 import mmcore.train.augment as augment_module
 from mmcore.models.fusion_model import FusionModel, normalise_pixels
@@ -20,6 +18,7 @@ from mmcore.train.ranks import Ranks
 from mmcore.train.settings import LoopSettings
 from tests.models import tiny
 from tests.train import world
+from tests.train.two_ranks import on_two_ranks
 
 GRID = list(
     itertools.product(("linear", "conv", "attention"), ("concat", "gated", "cross_attention"))
@@ -134,19 +133,16 @@ def test_batch_norm_counts_each_part_once() -> None:
     assert counted == [4, 4]
 
 
-def _rank_main(rank: int, folder: str, accumulate: int) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+def _rank_main(ranks: Ranks, folder: str, accumulate: int) -> None:
     found = []
     for alignment, fusion in GRID:
         model = tiny.model(alignment=alignment, fusion=fusion)
-        found.append(_gradients(_trainer(model, accumulate, Ranks(rank, 2), WITHIN_A_PART)))
-    torch.save(found, f"{folder}/gradients-{rank}.pt")
-    dist.destroy_process_group()
+        found.append(_gradients(_trainer(model, accumulate, ranks, WITHIN_A_PART)))
+    torch.save(found, f"{folder}/gradients-{ranks.rank}.pt")
 
 
 def test_two_ranks_in_parts_have_the_gradient_of_one_big_batch(tmp_path: Path) -> None:
-    mp.spawn(_rank_main, (str(tmp_path), 2), nprocs=2)
+    on_two_ranks(_rank_main, tmp_path, str(tmp_path), 2)
     ranks = [torch.load(tmp_path / f"gradients-{rank}.pt") for rank in range(2)]
     for number, (alignment, fusion) in enumerate(GRID):
         model = tiny.model(alignment=alignment, fusion=fusion)

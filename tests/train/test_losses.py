@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 from mmcore.models.fusion_model import normalise_pixels
@@ -26,6 +24,7 @@ from mmcore.train.samples import MemorySamples
 from mmcore.train.settings import LossWeights
 from tests.models import tiny
 from tests.train import world
+from tests.train.two_ranks import on_two_ranks
 
 
 def _unit(rows: int, seed: int) -> torch.Tensor:
@@ -244,20 +243,19 @@ def _gradients(weight: torch.Tensor, ranks: Ranks, first: int, count: int) -> to
 SHARES = {"even": [4, 4], "uneven": [3, 5]}
 
 
-def _rank_main(rank: int, store: str, out: str) -> None:
-    dist.init_process_group("gloo", f"file://{store}", rank=rank, world_size=2)
+def _rank_main(ranks: Ranks, out: str) -> None:
+    rank = ranks.rank
     for name, sizes in SHARES.items():
         torch.manual_seed(0)
         weight, ranks = torch.eye(8) + 0.1 * torch.randn(8, 8), Ranks(rank, 2, name == "even")
         gradient = _gradients(weight, ranks, sum(sizes[:rank]), sizes[rank])
         np.save(f"{out}-{name}-{rank}.npy", gradient.numpy())
-    dist.destroy_process_group()
 
 
 def test_two_ranks_have_the_gradient_of_one_big_batch(tmp_path: Path) -> None:
     torch.manual_seed(0)
     expected = _gradients(torch.eye(8) + 0.1 * torch.randn(8, 8), Ranks(), 0, 8)
-    mp.spawn(_rank_main, (str(tmp_path / "store"), str(tmp_path / "gradient")), nprocs=2)
+    on_two_ranks(_rank_main, tmp_path, str(tmp_path / "gradient"))
     for name in SHARES:
         for rank in range(2):
             found = torch.from_numpy(np.load(tmp_path / f"gradient-{name}-{rank}.npy"))

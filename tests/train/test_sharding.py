@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from pydantic import ValidationError
 from safetensors.torch import load
 
@@ -32,6 +31,7 @@ from mmcore.train.sharding import own_piece
 from tests.models import tiny
 from tests.train import world
 from tests.train.test_loop import snapshot
+from tests.train.two_ranks import on_two_ranks
 
 # matching draws its negatives from a rank's own share, and the image loss is relative to its
 # colours: with these two the number of ranks changes the loss, whoever holds the weights
@@ -114,11 +114,10 @@ def _float64(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augment_module, "normalise_pixels", _double_pixels)
 
 
-def _rank_main(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+def _rank_main(ranks: Ranks, folder: str) -> None:
+    rank = ranks.rank
     for case in range(len(CASES)):
-        made = _trainer(case, Ranks(rank, 2), "fsdp")
+        made = _trainer(case, ranks, "fsdp")
         for _ in range(STEPS):
             _step(made)
         saved = snapshot(made)
@@ -131,14 +130,13 @@ def _rank_main(rank: int, folder: str) -> None:
         held = sum(own_piece(p).numel() for p in made.model.parameters())
         torch.save(held, f"{folder}/held-{case}-{rank}.pt")
         # and back: what was whole is divided again, and goes on as one rank does
-        again = _trainer(case, Ranks(rank, 2), "fsdp")
+        again = _trainer(case, ranks, "fsdp")
         dist.barrier()
         again.state = _restored(Path(folder) / f"{case}", again)
         _step(again)
         tensors = snapshot(again).tensors
         if rank == 0:
             torch.save(tensors, f"{folder}/resumed-{case}.pt")
-    dist.destroy_process_group()
 
 
 def _restored(folder: Path, made: Trainer) -> RunState:
@@ -150,7 +148,7 @@ def _restored(folder: Path, made: Trainer) -> RunState:
 def divided(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two gloo ranks train every case; the folder of what they wrote."""
     folder = tmp_path_factory.mktemp("divided")
-    mp.spawn(_rank_main, (str(folder),), nprocs=2)
+    on_two_ranks(_rank_main, folder, str(folder))
     return folder
 
 
@@ -206,9 +204,7 @@ def test_each_rank_holds_its_share_of_the_blocks_only(divided: Path) -> None:
         assert max(held) < rest + 0.6 * shared
 
 
-def _whole_run(rank: int, lake: Lake, folder: str) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+def _whole_run(ranks: Ranks, lake: Lake) -> None:
     settings = TrainSettings(
         max_epochs=2, batch_size=8, min_tags=1, min_answers=1, checkpoint_minutes=1e-6,
         optimizer="adamw", sharding="fsdp", freeze={"text_encoder": 0.5}, validations=2,
@@ -216,15 +212,14 @@ def _whole_run(rank: int, lake: Lake, folder: str) -> None:
     shards = lake.up_to("shards", DAY)
     job = Job(shards, tiny.tokenizer().json_text, tiny.config(), settings, 1, None)
 
-    neighbours = Neighbours("test-sharded-run", rank, 2, dist.barrier)
+    neighbours = Neighbours("test-sharded-run", ranks.rank, 2, dist.barrier)
     run, callbacks = RunFolder(lake.storage, "divided"), Callbacks(lambda line: None)
-    assert train_rank(job, run, Ranks(rank, 2), neighbours, torch.device("cpu"), callbacks)
-    dist.destroy_process_group()
+    assert train_rank(job, run, ranks, neighbours, torch.device("cpu"), callbacks)
 
 
 def test_a_divided_run_ends_with_a_whole_model(lake: Lake, tmp_path: Path) -> None:
     world.write_shards(lake, DAY, train=16, val=6)
-    mp.spawn(_whole_run, (lake, str(tmp_path)), nprocs=2)
+    on_two_ranks(_whole_run, tmp_path, lake)
     files = RunFolder(lake.storage, "divided").result()
     record = json.loads(files["training.json"])
     assert record["steps"] == 4 and len(record["validations"]) == 2
