@@ -52,7 +52,8 @@ def connect(settings: ClusterSettings | None = None) -> Iterator[None]:
         yield
         return
     address = os.environ.get("RAY_ADDRESS")
-    with _defaults({} if address else _EMBEDDED):
+    ours = {} if address else {k: v for k, v in _EMBEDDED.items() if k not in os.environ}
+    with _environment(ours):
         handler = signal.getsignal(signal.SIGTERM)
         try:
             if address:
@@ -74,15 +75,18 @@ def connect(settings: ClusterSettings | None = None) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _defaults(variables: dict[str, str]) -> Iterator[None]:
-    """Set those that are not set in the environment, for the length of the block."""
-    ours = {name: value for name, value in variables.items() if name not in os.environ}
-    os.environ.update(ours)
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Set them for the length of the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        for name in ours:
-            os.environ.pop(name, None)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _take_sigterm_back(handler: Any) -> None:
@@ -102,17 +106,17 @@ def _start_embedded(settings: ClusterSettings) -> None:
 
     # Ray turns its token authentication on here, which is right, and need not warn about it.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
-    ray.init(
-        address="local",
-        num_cpus=settings.cpus or max(2, os.cpu_count() or 2),
-        object_store_memory=settings.object_store_mb * 2**20,
-        include_dashboard=False,
-        # What workers have to say comes through `post`; their raw output stays in Ray's log files.
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        # Workers must import the very code the driver runs, wherever it was started from.
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
-    )
+    # Inherited by Ray's processes: by a runtime_env, those it has started ahead would be of no use.
+    with _environment({"OMP_NUM_THREADS": "1"}):
+        ray.init(
+            address="local",
+            num_cpus=settings.cpus or max(2, os.cpu_count() or 2),
+            object_store_memory=settings.object_store_mb * 2**20,
+            include_dashboard=False,
+            # What workers have to say comes through `post`; their raw output is in Ray's log files.
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
 
 
 def _quiet_ray_data() -> None:
