@@ -21,12 +21,34 @@ def masked_max(tokens: Tensor, mask: Tensor | None) -> Tensor:
     return tokens.masked_fill(~mask.unsqueeze(-1), lowest).amax(dim=1)
 
 
+class Standardise(nn.BatchNorm1d):
+    """Batch norm (arXiv:1502.03167) of [B, D]; a batch of one, which has no deviation, is
+    normalised as it will be after the training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            return super().forward(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
+
+
 class Alignment(nn.Module):
     """``linear``: project every token. ``conv``: mix each with its neighbours in the sequence
     first. ``attention``: project, and pool with several learned queries as well (after CoCa,
-    arXiv:2205.01917)."""
+    arXiv:2205.01917). ``pooled``: project, but pool what the encoder gave, with dropout: the least
+    that can learn by heart. ``standardise``: with it, each pooled channel by its mean and deviation
+    over the training (batch norm), so that those which are large in every picture do not drown the
+    rare ones, which tell most; else each pooled vector by its own (layer norm)."""
 
-    def __init__(self, kind: str, width_in: int, width: int, heads: int, queries: int) -> None:
+    def __init__(
+        self,
+        kind: str,
+        width_in: int,
+        width: int,
+        heads: int,
+        queries: int,
+        dropout: float = 0.0,
+        standardise: bool = False,
+    ) -> None:
         super().__init__()
         self.mix = (
             nn.Conv1d(width_in, width_in, 3, padding=1, groups=width_in) if kind == "conv" else None
@@ -38,6 +60,10 @@ class Alignment(nn.Module):
             self.queries = learned(queries, width)
             self.attention = CrossAttention(width, heads)
             pooled += queries * width
+        if kind == "pooled":
+            pooled = 2 * width_in
+            norm = Standardise(pooled, affine=False) if standardise else nn.LayerNorm(pooled)
+            self.prepare_pool = nn.Sequential(norm, nn.Dropout(dropout))
         self.kind = kind
         self.pool = nn.Linear(pooled, width)
         self.norm_pool = nn.LayerNorm(width)
@@ -48,7 +74,10 @@ class Alignment(nn.Module):
             clean = tokens if mask is None else tokens * mask.unsqueeze(-1).to(tokens.dtype)
             mixed = self.mix(clean.transpose(1, 2)).transpose(1, 2)
             tokens = tokens + F.gelu(mixed)
-        tokens = self.norm(self.project(tokens))
+        given, tokens = tokens, self.norm(self.project(tokens))
+        if self.kind == "pooled":
+            both = torch.cat([masked_mean(given, mask), masked_max(given, mask)], dim=-1)
+            return Encoded(tokens, mask, self.norm_pool(self.pool(self.prepare_pool(both))))
         parts = [masked_mean(tokens, mask), masked_max(tokens, mask)]
         if self.kind == "attention":
             queries = self.queries.expand(len(tokens), -1, -1)

@@ -92,13 +92,17 @@ def _check_backbone(kind: str, backbone: BackboneConfig | None) -> None:
 
 
 class TextEncoderConfig(_Record):
-    """``transformer``, bidirectional ``gru`` or ``lstm``, or a backbone of the ``transformers``
-    library, over at most ``max_tokens`` tokens."""
+    """``transformer``, bidirectional ``gru`` or ``lstm``, ``bag`` (each token on its own, without
+    their order), or a backbone of the ``transformers`` library, over at most ``max_tokens``
+    tokens."""
 
-    kind: Literal["transformer", "gru", "lstm", "transformers"] = "transformer"
+    kind: Literal["transformer", "gru", "lstm", "bag", "transformers"] = "transformer"
     depth: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
     max_tokens: int = Field(40, ge=4, le=1024)
+    word_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of a text's tokens that a training step hides"
+    )
     backbone: BackboneConfig | None = Field(None, description="for kind transformers: which")
 
     @model_validator(mode="after")
@@ -161,7 +165,7 @@ class ModelConfig(_Record):
     image: ImageEncoderConfig = ImageEncoderConfig()
     text: TextEncoderConfig = TextEncoderConfig()
     audio: AudioEncoderConfig | None = None
-    alignment: Literal["linear", "conv", "attention"] = "attention"
+    alignment: Literal["linear", "conv", "attention", "pooled"] = "attention"
     alignment_queries: int = Field(8, ge=1, description="learned queries of attention pooling")
     fusion: Literal["concat", "gated", "cross_attention"] = "cross_attention"
     fusion_depth: int = Field(2, ge=1)

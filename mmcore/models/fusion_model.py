@@ -31,7 +31,7 @@ from mmcore.models.image_encoder import build_image_encoder
 from mmcore.models.labels import SENTIMENTS
 from mmcore.models.layers import Encoded, full_precision, init_weights, learned
 from mmcore.models.prompts import MAX_ANSWER, question_prompts
-from mmcore.models.text_encoder import build_text_encoder
+from mmcore.models.text_encoder import build_text_encoder, hide_words
 
 _PIXEL_MEAN, _PIXEL_DEVIATION = 127.5, 64.0
 
@@ -70,6 +70,8 @@ class FusionModel(nn.Module):
                     width,
                     config.heads,
                     config.alignment_queries,
+                    config.dropout,
+                    standardise=m == "image" and config.image.kind == "tower",
                 )
                 for m in widths
             }
@@ -115,7 +117,9 @@ class FusionModel(nn.Module):
 
     def encode_text(self, ids: Tensor) -> Encoded:
         """Token ids [B, T] with BOS and EOS, PAD at the end -> Encoded with T tokens."""
-        mask = ids != PAD
+        mask, hidden = ids != PAD, self.config.text.word_dropout
+        if self.training and hidden:
+            ids = hide_words(ids, hidden)
         return self.alignment["text"](self.text_encoder(self.token_embedding(ids), mask), mask)
 
     def encode_audio(self, waveforms: Tensor, lengths: Tensor) -> Encoded:

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmcore.models.attention import Packing, packed, padded
 from mmcore.models.backbone import TransformersTextEncoder
-from mmcore.models.config import TextEncoderConfig
+from mmcore.models.config import EOS, MASK, TextEncoderConfig
 from mmcore.models.layers import TransformerBlock, full_precision, learned
 
 
@@ -58,10 +58,30 @@ class RecurrentTextEncoder(nn.Module):
         return self.norm(states)
 
 
+class BagTextEncoder(nn.Module):
+    """Every token on its own: what a text says, but not in which order.
+
+    From a few thousand texts it learns words that hold for pictures never seen, where a transformer
+    learns the texts by heart. No norm: how long a word's vector is says how much the word counts.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Embedded tokens [B, T, D] and mask [B, T] -> [B, T, D]."""
+        return x
+
+
+def hide_words(ids: Tensor, share: float) -> Tensor:
+    """Token ids [B, T] with a random ``share`` of the words as MASK; BOS, EOS and PAD stay."""
+    hidden = torch.rand(ids.shape, device=ids.device) < share
+    return ids.masked_fill(hidden & (ids > EOS), MASK)
+
+
 def build_text_encoder(config: TextEncoderConfig, width: int, dropout: float) -> nn.Module:
     """The encoder that ``config.kind`` names."""
     if config.kind == "transformer":
         return TransformerTextEncoder(config, width, dropout)
+    if config.kind == "bag":
+        return BagTextEncoder()
     if config.backbone is not None:
         return TransformersTextEncoder(config.backbone, width)
     return RecurrentTextEncoder(config, width, dropout)

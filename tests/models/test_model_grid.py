@@ -30,6 +30,7 @@ GRID = list(
         ("concat", "gated", "cross_attention"),
     )
 )
+GRID.append(("cnn", "bag", "pooled", "cross_attention"))
 
 
 @pytest.mark.parametrize(("image", "text", "alignment", "fusion"), GRID)

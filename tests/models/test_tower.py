@@ -77,8 +77,8 @@ TOWER = onnx_pooling(8)
 PICTURES, RECORDS = world.samples(6)
 
 
-def _artifact(**changes: Any) -> Artifact:
-    made = tiny.artifact(image=_config(TOWER, **changes))
+def _artifact(**model: Any) -> Artifact:
+    made = tiny.artifact(image=_config(TOWER), **model)
     return Artifact(made.model, made.labels, made.tokenizer, TOWER)
 
 
@@ -93,10 +93,11 @@ def test_features_are_the_towers_of_normalised_pixels() -> None:
     np.testing.assert_allclose(features, expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("model", [{}, {"alignment": "pooled", "text": {"kind": "bag"}}])
 def test_a_model_on_a_tower_learns_from_cached_features_and_is_saved_with_it(
-    tmp_path: Path,
+    model: dict[str, Any], tmp_path: Path
 ) -> None:
-    artifact = _artifact()
+    artifact = _artifact(**model)
     cached = Predictor(artifact).decode(PICTURES).permute(0, 2, 3, 1).numpy()
     ticks = iter(range(1000))
     weights = {**dict.fromkeys(TASKS, 0.0), "contrastive": 1.0}
