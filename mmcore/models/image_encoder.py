@@ -51,7 +51,14 @@ class CoordinateStem(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, 3, S, S] -> [B, W, S/patch, S/patch]."""
-        return self.conv(self.coordinates(pixels))[:, :, : self.crop, : self.crop]
+        colours, places = self.conv.weight.split((3, 2), dim=1)
+        # every picture has the same coordinates: their part of the sum is computed once
+        shared = self._convolved(self.coordinates.grid.to(pixels.dtype), places, self.conv.bias)
+        seen = self._convolved(pixels, colours) + shared
+        return seen[:, :, : self.crop, : self.crop]
+
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return F.conv2d(x, weight, bias, self.conv.stride, self.conv.padding)
 
 
 def _norm_last(norm: nn.LayerNorm, x: Tensor) -> Tensor:
