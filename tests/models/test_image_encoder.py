@@ -8,13 +8,17 @@ import torch
 from mmcore.models.image_encoder import CoordinateStem
 
 
-@pytest.mark.parametrize(("patch", "size"), [(16, 64), (4, 32), (5, 20)])
-def test_a_stem_is_a_convolution_over_colours_and_coordinates(patch: int, size: int) -> None:
+@pytest.mark.parametrize(
+    ("batch", "patch", "size"), [(8, 16, 64), (9, 9, 27), (2, 16, 64), (8, 4, 32)]
+)
+def test_a_stem_is_a_convolution_over_colours_and_coordinates(
+    batch: int, patch: int, size: int
+) -> None:
     torch.manual_seed(0)
     stem = CoordinateStem(8, patch, size).double()
-    pixels = torch.randn(3, 3, size, size, dtype=torch.float64)
+    pixels = torch.randn(batch, 3, size, size, dtype=torch.float64)
     side = size // patch
-    toward = torch.randn(3, 8, side, side, dtype=torch.float64)
+    toward = torch.randn(batch, 8, side, side, dtype=torch.float64)
     found = []
     for compute in (stem, lambda x: stem.conv(stem.coordinates(x))[:, :, :side, :side]):
         stem.zero_grad()
