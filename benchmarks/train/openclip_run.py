@@ -2,7 +2,7 @@
 
     VENV/bin/python -m benchmarks.train.openclip_run FLICKR8K --work FOLDER
     VENV/bin/python -m benchmarks.train.openclip_run FLICKR8K --work FOLDER --task coca \
-        --photographs 128 --epochs 7 --rounds 1
+        --photographs 128 --epochs 5 --rounds 1
 
 VENV as in `openclip_steps`. Both read the same shards (WebDataset tars that mmcore wrote), at 128
 pixels in batches of 64 on one thread in bfloat16, and train two transformers of width 256 and depth
@@ -76,7 +76,8 @@ def main() -> None:
     parser.add_argument("--sides", default=",".join(SIDES))
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.photographs % PER_SHARD or options.photographs * options.epochs < FEWEST * BATCH:
+    visits = (options.epochs + 1) * options.photographs
+    if options.photographs % PER_SHARD or visits < FEWEST * BATCH:
         parser.error(f"photographs in multiples of {PER_SHARD}, and {FEWEST} batches of {BATCH}")
     torch.set_num_threads(1)
     if options.side:
