@@ -6,8 +6,8 @@ import ctypes
 import ctypes.util
 import sys
 
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of mallopt(3)
-_KEPT = 1 << 30
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # of mallopt(3)
+_KEPT, _LARGEST = 1 << 30, 1 << 25
 
 
 def keep_freed_memory() -> bool:
@@ -21,7 +21,6 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    # one arena: freed blocks of one thread serve the others, and none keeps a heap of its own; no
-    # mapping for a single block: a table's gradient (50 MB) would come anew, and go, in every step
-    settings = ((_ARENA_MAX, 1), (_MMAP_MAX, 0), (_TRIM_THRESHOLD, _KEPT))
+    # one arena: freed blocks of one thread serve the others, and none keeps a heap of its own
+    settings = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, _KEPT))
     return all(mallopt(name, value) for name, value in settings)
