@@ -38,6 +38,9 @@ class Coordinates(nn.Module):
         return torch.cat([pixels, grid], dim=1).contiguous(memory_format=torch.channels_last)
 
 
+_APART = 8  # pixels of a patch, and pictures, from which on the coordinates are worth a convolution
+
+
 class CoordinateStem(nn.Module):
     """Strided convolution over RGB and the coordinates."""
 
@@ -51,7 +54,19 @@ class CoordinateStem(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[B, 3, S, S] -> [B, W, S/patch, S/patch]."""
-        return self.conv(self.coordinates(pixels))[:, :, : self.crop, : self.crop]
+        if min(len(pixels), self.conv.stride[0]) >= _APART:
+            out = self._apart(pixels)
+        else:
+            out = self.conv(self.coordinates(pixels))
+        return out[:, :, : self.crop, : self.crop]
+
+    def _apart(self, pixels: Tensor) -> Tensor:
+        """The same sums; the coordinates' part, equal for all pictures, is computed once."""
+        colours, places = self.conv.weight.split((3, 2), dim=1)
+        stride, padding = self.conv.stride, self.conv.padding
+        grid = self.coordinates.grid.to(pixels.dtype)
+        shared = F.conv2d(grid, places, self.conv.bias, stride, padding)
+        return F.conv2d(pixels, colours, None, stride, padding) + shared
 
 
 def _norm_last(norm: nn.LayerNorm, x: Tensor) -> Tensor:

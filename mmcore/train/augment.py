@@ -75,13 +75,17 @@ def _move(x: Tensor, uniform: Tensor, free: Tensor, augmentation: Augmentation) 
     cut = augmentation.crop * uniform[:, 17] * free
     scale = (1 + 0.10 * small[:, 0]) * (1 - cut)
     flipped = (uniform[:, 16] < 0.5) & free & augmentation.mirror
-    matrix = x.new_zeros(len(x), 2, 3)
-    matrix[:, 0, 0] = torch.where(flipped, -1.0, 1.0) * scale * stretch
-    matrix[:, 1, 1] = scale / stretch
-    # in halves of the side; a crop lies anywhere in the picture
-    matrix[:, :, 2] = 0.12 * small[:, 2:4] + amount[:, 2:4] * cut[:, None]
-    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    # places in halves of the side, from -1 to 1; a crop lies anywhere in the picture
+    middle = 0.12 * small[:, 2:4] + amount[:, 2:4] * cut[:, None]
+    size = x.shape[-1]
+    line = (2 * torch.arange(size, device=x.device) + 1) / size - 1
+    across = torch.where(flipped, -1.0, 1.0) * scale * stretch
+    columns = across[:, None] * line + middle[:, :1]  # [B, S]
+    rows = (scale / stretch)[:, None] * line + middle[:, 1:]
+    # without rotation rows and columns are apart; affine_grid would multiply matrices
+    shape = len(x), size, size
+    grid = torch.stack([columns[:, None].expand(shape), rows[:, :, None].expand(shape)], dim=-1)
+    return F.grid_sample(x, grid.to(x.dtype), padding_mode="border", align_corners=False)
 
 
 def _light(x: Tensor, u: Tensor, strength: float) -> Tensor:
