@@ -129,9 +129,10 @@ def test_foundations_know_nothing_that_is_built_on_them() -> None:
             assert offenders(f"mmcore/{foundation}/*.py", f"mmcore.{name}") == []
 
 
-def test_reading_a_recipe_starts_nothing_heavy() -> None:
+@pytest.mark.parametrize("module", ["recipe", "cli"])
+def test_reading_a_recipe_or_a_command_line_starts_nothing_heavy(module: str) -> None:
     heavy = {"torch", "ray", "mlflow", "dagster", "matplotlib"}
-    code = f"import mmcore.recipe, sys; print(sorted({heavy!r} & set(sys.modules)))"
+    code = f"import mmcore.{module}, sys; print(sorted({heavy!r} & set(sys.modules)))"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )

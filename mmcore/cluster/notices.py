@@ -1,7 +1,8 @@
 """How a member of a worker group learns that it must leave soon.
 
-Three ways: SIGTERM to its process, Ray's notice that its node is to be taken away, and the driver's
-bell (the driver itself was told to end). Each only sets a flag; the work looks at it between steps.
+Three ways: SIGTERM to its process, Ray's notice that its node is to be taken away (on a cluster; an
+embedded Ray has one node, its driver's), and the driver's bell (the driver itself was told to end).
+Each only sets a flag; the work looks at it between steps.
 """
 
 from __future__ import annotations

@@ -115,10 +115,11 @@ class FusionModel(nn.Module):
         """Normalised pixels [B, 3, S, S] -> Encoded with (S / stride)^2 tokens."""
         return self.alignment["image"](self.image_encoder(pixels), None)
 
-    def encode_text(self, ids: Tensor) -> Encoded:
-        """Token ids [B, T] with BOS and EOS, PAD at the end -> Encoded with T tokens."""
+    def encode_text(self, ids: Tensor, whole: bool = False) -> Encoded:
+        """Token ids [B, T] with BOS and EOS, PAD at the end -> Encoded with T tokens; ``whole``:
+        without ``word_dropout``."""
         mask, hidden = ids != PAD, self.config.text.word_dropout
-        if self.training and hidden:
+        if self.training and hidden and not whole:
             ids = hide_words(ids, hidden)
         return self.alignment["text"](self.text_encoder(self.token_embedding(ids), mask), mask)
 
@@ -160,8 +161,10 @@ class FusionModel(nn.Module):
     ) -> Tensor:
         """Q pairs of the text row text_index [Q] and the image row index [Q] -> [Q, D]; without
         indices texts and images are paired in order."""
-        # every fusion reads the first token and the pooled vector of a text, no more
-        first, pooled = text.tokens[:, :1], text.pooled
+        # every fusion reads the first token and the pooled vector of a text, no more; in a bag no
+        # token has read the others, so there the pooled vector stands for both
+        pooled = text.pooled
+        first = pooled[:, None] if self.config.text.kind == "bag" else text.tokens[:, :1]
         if text_index is not None:
             first, pooled = first[text_index], pooled[text_index]
         if index is None:

@@ -62,7 +62,8 @@ class BagTextEncoder(nn.Module):
     """Every token on its own: what a text says, but not in which order.
 
     From a few thousand texts it learns words that hold for pictures never seen, where a transformer
-    learns the texts by heart. No norm: how long a word's vector is says how much the word counts.
+    learns the texts by heart. No norm: with the alignment ``pooled``, which pools what it is given,
+    the length of a word's vector says how much the word counts.
     """
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def hidden_places(ids: Tensor, u: Tensor) -> Tensor:
 def masked_text_sum(model: FusionModel, ids: Tensor, weight: Tensor, u: Tensor) -> Tensor:
     """Cross-entropy of the hidden tokens, weighted with their text's weight [B]: a scalar sum."""
     hidden = hidden_places(ids, u) & (weight > 0)[:, None]
-    encoded = model.encode_text(ids.masked_fill(hidden, MASK))
+    encoded = model.encode_text(ids.masked_fill(hidden, MASK), whole=True)
     logits = full_precision(F.linear(encoded.tokens[hidden], model.token_embedding.weight))
     losses = F.cross_entropy(logits, ids[hidden], reduction="none")
     return (losses * weight[:, None].expand_as(ids)[hidden]).sum()

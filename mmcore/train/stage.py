@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -99,6 +98,11 @@ class Config(TrainSettings):
             model = load_preset(self.preset, **self.model)
         except UserError as error:
             raise ValueError(str(error)) from None
+        if model.text.kind == "bag" and self.loss_weights.masked_text:
+            raise ValueError(
+                "loss_weights.masked_text needs a text encoder whose tokens read one another: "
+                "set it to 0, or choose another text.kind than bag"
+            )
         if model.image.kind == "tower" or model.audio is not None:
             raise ValueError(
                 "shards hold neither sound nor a frozen tower's features: leave audio out of "
@@ -282,9 +286,6 @@ def _cpus_per_worker(config: Config) -> float:
 
 def _work(job: Job, run: RunFolder, member: Member) -> bool:
     """One rank of the training, in its own process."""
-    # Batches differ in their numbers of questions and tokens, and oneDNN keeps a compiled kernel
-    # for each shape: a quarter of its default saves 200 MB a worker and costs 3 % of the speed.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     import torch
     import torch.distributed as dist
 

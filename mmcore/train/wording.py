@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 # endings by their own alphabet: the pattern is compiled for every batch of a streamed set, and each
 # "any letter" (\pL) in it takes half a millisecond
-_DE, _RU = "[a-zäöüß]", "[а-яё]"
+_DE, _RU = "[a-zäöüß]", "[а-яёіїєґў]"
 _SIDES = (
     r"left|right|leftmost|rightmost|clockwise|anticlockwise|counterclockwise|mirrored|west|western|"
     r"east|eastern|links|rechts|linke[rnms]?|rechte[rnms]?|linksherum|rechtsherum|gauche|droite?|"

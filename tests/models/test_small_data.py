@@ -67,6 +67,15 @@ def test_a_bag_reads_the_words_and_not_their_order() -> None:
     assert not torch.allclose(texts["transformer"][0], texts["transformer"][1], atol=1e-4)
 
 
+def test_a_question_without_order_still_reaches_the_attention() -> None:
+    model = tiny.model(text={"kind": "bag"}, alignment="pooled", fusion="cross_attention").eval()
+    queries: list[torch.Tensor] = []
+    model.fusion.layers[0].register_forward_pre_hook(lambda _, given: queries.append(given[0]))
+    ids = torch.tensor([[BOS, 40, 50, EOS], [BOS, 60, 70, EOS]])
+    model.fuse(model.encode_text(ids), model.missing("image", 2))
+    assert not torch.allclose(queries[0][0], queries[0][1])
+
+
 def test_words_are_hidden_at_the_share_asked_for_and_what_frames_them_stays() -> None:
     ids = torch.full((200, 52), 40)
     ids[:, 0], ids[:, 50], ids[:, 51] = BOS, EOS, PAD

@@ -104,8 +104,11 @@ def test_other_contrastive_losses_are_exact_too(changes: dict[str, Any]) -> None
         assert whole["training_only.contrastive_bias"] != 0
 
 
-def test_the_second_pass_repeats_the_dropout_of_the_first() -> None:
-    made = _trainer(tiny.model(dropout=0.4), 4, Ranks(), CONTRASTIVE_ONLY)
+@pytest.mark.parametrize(
+    "model", [{}, {"text": {"kind": "bag", "word_dropout": 0.3}, "alignment": "pooled"}]
+)
+def test_the_second_pass_repeats_the_dropout_of_the_first(model: dict[str, Any]) -> None:
+    made = _trainer(tiny.model(dropout=0.4, **model), 4, Ranks(), CONTRASTIVE_ONLY)
     found = _gradients(made)
     # the same, keeping every activation: embed each part with its random numbers, then one loss
     losses, model = made.losses, made.model
@@ -122,6 +125,18 @@ def test_the_second_pass_repeats_the_dropout_of_the_first() -> None:
     (total / (count * made._guess_losses[TASKS.index("contrastive")])).backward()
     expected = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     _same({name: found[name] for name in expected}, expected)
+
+
+def test_a_bag_of_words_without_dropout_is_exact_too() -> None:
+    whole, parts = (
+        _gradients(
+            _trainer(
+                tiny.model(text={"kind": "bag"}, alignment="pooled"), n, Ranks(), WITHIN_A_PART
+            )
+        )
+        for n in (1, 4)
+    )
+    _same(parts, whole)
 
 
 def test_batch_norm_counts_each_part_once() -> None:

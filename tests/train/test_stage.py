@@ -51,6 +51,13 @@ def test_a_model_of_what_shards_do_not_hold_is_refused(model: dict[str, Any]) ->
         _config(model=model)
 
 
+def test_masked_text_is_refused_where_no_token_reads_another() -> None:
+    bag = {"text": {"kind": "bag"}}
+    with pytest.raises(ValidationError, match=r"loss_weights\.masked_text needs a text encoder"):
+        _config(model=bag, loss_weights={"masked_text": 0.5})
+    assert _config(model=bag).model == bag
+
+
 @pytest.mark.slow
 def test_two_ray_workers_train_a_candidate_once(
     lake: Lake, ray_session: None, tmp_path: Path

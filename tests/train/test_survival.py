@@ -304,5 +304,4 @@ def test_another_number_of_workers_goes_on_without_losing_a_visit(
     with pytest.raises(MmcoreError, match=r"checkpoint of step \d+ is kept in .*goes on"):
         training.result(timeout=PATIENCE)
     candidate = run(lake, DAY, config(workers={"min": 2, "max": 3}), seed=SEED, run_name=NAME)
-    assert json.loads(candidate.read_file("training.json"))["workers"] > 1
     assert_lost_nothing(lake, candidate)
