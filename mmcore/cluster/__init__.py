@@ -5,6 +5,7 @@ from mmcore.cluster.parts import map_parts
 from mmcore.cluster.progress import (
     Listener,
     Record,
+    catch_up,
     listening,
     numbers,
     post,
@@ -21,6 +22,7 @@ __all__ = [
     "Member",
     "Record",
     "available_cpus",
+    "catch_up",
     "connect",
     "listening",
     "map_parts",

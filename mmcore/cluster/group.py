@@ -18,6 +18,7 @@ from typing import Any
 
 from mmcore.cluster.board import find_board, new_board
 from mmcore.cluster.notices import watch_notices
+from mmcore.cluster.progress import flush
 from mmcore.errors import MmcoreError
 
 LEAVE_SECONDS = 60.0
@@ -154,6 +155,7 @@ def _run_member(options: dict[str, Any]) -> bool:
         answer: bool = options["work"](member)
         return answer
     finally:
+        flush()  # Ray Train ends the process as soon as it sees that the work is done
         faulthandler.cancel_dump_traceback_later()
 
 

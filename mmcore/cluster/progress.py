@@ -22,6 +22,7 @@ Listener = Callable[[Record], None]
 _SECONDS_BETWEEN_LINES = 3.0
 _listeners: list[tuple[str, Listener]] = []
 _relaying = threading.Lock()  # records reach their listeners one after the other
+_posted: list[Any] = []
 _asked: dict[Any, Any] = {}  # boards that have not answered yet, and what they were asked
 
 
@@ -36,27 +37,42 @@ def post(stage: str, message: str) -> None:
     if board is None:
         say(stage, message)
         return
-    board.post.remote(stage, message)
+    _keep(board.post.remote(stage, message))
 
 
 def report(stage: str, record: Record) -> None:
     """Hand a record from inside a Ray task to the driver's listeners; nobody may be there."""
     board = find_board()
     if board is not None:
-        board.post.remote(stage, record)
+        _keep(board.post.remote(stage, record))
+
+
+def flush(seconds: float = 10.0) -> None:
+    """Wait until what this process has posted and reported is on the board: a process that ends
+    takes what is still under way with it."""
+    import ray
+
+    if _posted:
+        with contextlib.suppress(ray.exceptions.RayError):  # no board, no driver; or too slow
+            ray.get(_posted[0], timeout=seconds)
+
+
+def _keep(posted: Any) -> None:
+    """Remember the last post of this process; the board takes them in their order."""
+    _posted[:] = [posted]
 
 
 @contextlib.contextmanager
 def listening(stage: str, listener: Listener) -> Iterator[None]:
     """Hand the records that a stage reports during the block to a function of this process, one
     after the other, from a thread; one that raises is not called again."""
-    _relay_the_rest()  # of work that nobody, or somebody else, listened to
+    catch_up()  # of work that nobody, or somebody else, listened to
     entry = (stage, listener)
     _listeners.append(entry)
     try:
         yield
     finally:
-        _relay_the_rest()
+        catch_up()
         if entry in _listeners:
             _listeners.remove(entry)
 
@@ -108,8 +124,8 @@ def progress(stage: str, total: int | None, unit: str) -> Iterator[Progress]:
     bar.finish()
 
 
-def _relay_the_rest() -> None:
-    """What was reported before a block of work ended may not have been fetched yet."""
+def catch_up() -> None:
+    """Relay what was posted and not fetched yet: a block of work may have ended just now."""
     import ray
 
     board = find_board()

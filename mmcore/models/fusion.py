@@ -1,7 +1,7 @@
 """Fusion: one vector per (text, context) pair, where the context is the other modality.
 
 Of a text it gets the first token, which has read the others in the encoder (of a bag of words,
-where it has not, the pooled vector again), and the pooled vector.
+where none has, their mean), and the pooled vector.
 Every kind takes ``index`` [Q]: the context row that each of the Q texts belongs to.
 """
 

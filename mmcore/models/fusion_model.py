@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmcore.errors import UserError
-from mmcore.models.alignment import Alignment
+from mmcore.models.alignment import Alignment, masked_mean
 from mmcore.models.audio_encoder import AudioEncoder
 from mmcore.models.config import BOS, PAD, ModelConfig
 from mmcore.models.decoding import Search, decode
@@ -152,6 +152,13 @@ class FusionModel(nn.Module):
         """-> float32 [B, E] of length 1; retrieval is their dot product."""
         return self.retrieval(encoded.pooled, modality)
 
+    def as_read(self, text: Encoded) -> Encoded:
+        """All that a fusion reads of texts: one token, which is the first and has read the others
+        (of a bag, where none has, their mean), and the pooled vector."""
+        if self.config.text.kind == "bag":
+            return Encoded(masked_mean(text.tokens, text.mask)[:, None], None, text.pooled)
+        return Encoded(text.tokens[:, :1], None, text.pooled)
+
     def fuse(
         self,
         text: Encoded,
@@ -161,10 +168,8 @@ class FusionModel(nn.Module):
     ) -> Tensor:
         """Q pairs of the text row text_index [Q] and the image row index [Q] -> [Q, D]; without
         indices texts and images are paired in order."""
-        # every fusion reads the first token and the pooled vector of a text, no more; in a bag no
-        # token has read the others, so there the pooled vector stands for both
-        pooled = text.pooled
-        first = pooled[:, None] if self.config.text.kind == "bag" else text.tokens[:, :1]
+        text = self.as_read(text)
+        first, pooled = text.tokens, text.pooled
         if text_index is not None:
             first, pooled = first[text_index], pooled[text_index]
         if index is None:

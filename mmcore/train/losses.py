@@ -342,8 +342,7 @@ class TaskLosses(nn.Module):
         both = (u >= modes.text_only) & (u < modes.text_only + modes.both) & has_text
         rows = torch.arange(len(u), device=u.device)
         index = torch.where(text_only, torch.full_like(rows, len(rows)), rows)
-        first = Encoded(enc.text.tokens[:, :1], None, enc.text.pooled)  # all that a fusion reads
-        text = self.model.drop(first, "text", text_only | both)
+        text = self.model.drop(self.model.as_read(enc.text), "text", text_only | both)
         fused = self.model.fuse(text, with_missing(self.model, enc.image), index)
         feelings = F.cross_entropy(self.model.feeling(fused), batch.sentiment, reduction="none")
         tags = _tag_loss(self.model.tagging(fused), batch)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-from mmcore.cluster import Listener, listening, post, report, say
+from mmcore.cluster import Listener, catch_up, listening, post, report, say
 from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.lake.manifest import Parent, input_fingerprint
@@ -167,6 +167,7 @@ def _followed(
             stack.enter_context(listening(STAGE, listener))
 
         def tell(record: dict[str, Any]) -> None:
+            catch_up()  # what the workers reported comes first
             for listener in listeners:
                 listener(record)
 
