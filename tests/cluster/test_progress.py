@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import ray
 
-from mmcore.cluster import Record, listening, numbers, report
+from mmcore.cluster import Record, flush, listening, numbers, report
 
 
 @ray.remote(num_cpus=0)
 def work(stage: str, count: int) -> None:
     for number in range(count):
         report(stage, {"number": number, "picture": b"png"})
+    flush()  # or the task's end may be known before its records are
 
 
 def test_records_of_the_block_arrive_in_order_and_no_others(ray_session: None) -> None:
