@@ -84,12 +84,10 @@ def _bare(lake: Lake, day: str, config: Config) -> dict[str, Any]:
 
 def _bare_rank(rank: int, world: int, name: str, job: Job, folder: RunFolder) -> None:
     callbacks = Callbacks(lambda line: print(line, file=sys.stderr, flush=True))
-    barrier = None
     if world > 1:
         meeting = f"file://{tempfile.gettempdir()}/{name}"
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
-        barrier = dist.barrier
-    neighbours = Neighbours(name, rank, world, barrier) if barrier else Neighbours(name)
+    neighbours = Neighbours(name, rank, world, dist.barrier if world > 1 else lambda: None)
     train_rank(job, folder, Ranks(rank, world), neighbours, torch.device("cpu"), callbacks)
     if world > 1:
         dist.destroy_process_group()
