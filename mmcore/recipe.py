@@ -118,13 +118,16 @@ def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
         else source.model_copy(update={"path": str(folder / source.path)})
         for source in recipe.sources
     ]
-    tokenize, clean, weak = recipe.tokenize, recipe.clean, recipe.weak
+    tokenize, clean, weak, train = recipe.tokenize, recipe.clean, recipe.weak, recipe.train
     functions = [
         str(folder / name) if name.rpartition(":")[0].endswith(".py") else name
         for name in weak.user_functions
     ]
     if tokenize.file:
         tokenize = tokenize.model_copy(update={"file": str(folder / tokenize.file)})
+    if train.tower is not None:
+        tower = train.tower.model_copy(update={"file": str(folder / train.tower.file)})
+        train = train.model_copy(update={"tower": tower})
     if clean.blocklist is not None:
         clean = clean.model_copy(update={"blocklist": str(folder / clean.blocklist)})
     changed = {
@@ -133,6 +136,7 @@ def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
         "protect": [str(folder / path) for path in recipe.protect],
         "tokenize": tokenize,
         "clean": clean,
+        "train": train,
         "weak": weak.model_copy(update={"user_functions": functions}),
     }
     return recipe.model_copy(update=changed)

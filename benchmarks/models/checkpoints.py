@@ -21,6 +21,7 @@ from benchmarks.models.presets import batch_of
 from mmcore.lake.storage import open_storage
 from mmcore.models.config import load_preset
 from mmcore.models.fusion_model import FusionModel
+from mmcore.train.augment import Augmentation
 from mmcore.train.checkpoint import RunState, Snapshot, restore, take_snapshot
 from mmcore.train.losses import Modes, TaskLosses
 from mmcore.train.optimizer import Ema, Optimizers
@@ -33,7 +34,9 @@ def trained(preset: str) -> tuple[FusionModel, Ema, Optimizers]:
     """A model after one step, so that its optimizers hold what they hold in a training."""
     model = FusionModel(load_preset(preset, vocab_size=4096, answers=200, tags=200))
     optimizers = Optimizers(model, LoopSettings(), Ranks(), bfloat16=False)
-    TaskLosses(model, LossWeights(), Modes())(batch_of(model, 4), 0.5, Ranks()).sum().backward()
+    TaskLosses(model, LossWeights(), Modes())(
+        batch_of(model, 4), Augmentation(0.5), Ranks()
+    ).sum().backward()
     optimizers.step(1.0)
     return model, Ema(model, 0.98), optimizers
 

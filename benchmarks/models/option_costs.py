@@ -60,7 +60,9 @@ def _step(
     soft, cached = settings.soft_targets, None
     if settings.gradient_cache:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            cached = losses.cache_contrastive(batches, 0.5, Ranks(), torch.manual_seed, soft)
+            cached = losses.cache_contrastive(
+                batches, Augmentation(0.5), Ranks(), torch.manual_seed, soft
+            )
     for number, batch in enumerate(batches):
         torch.manual_seed(number)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):

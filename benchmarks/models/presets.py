@@ -40,6 +40,9 @@ def batch_of(model: FusionModel, count: int) -> Batch:
         caption_weight=ones,
         caption_text=rows,
         language=torch.zeros_like(rows),
+        more_captions=captions[:0],
+        more_weight=ones[:0],
+        more_text=rows[:0],
         questions=questions,
         question_text=twice,
         question_image=twice,
@@ -51,6 +54,8 @@ def batch_of(model: FusionModel, count: int) -> Batch:
         sentiment_weight=ones,
         cluster=rows,
         image_weight=ones,
+        sides=torch.zeros(count, dtype=torch.bool),
+        colours=torch.zeros(count, dtype=torch.bool),
         uniform=torch.rand(count, AUGMENT_COLUMNS),
         number=rows,
     )

@@ -24,18 +24,20 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch import Tensor
 from torch._dynamo.utils import counters
 
 from benchmarks.models.presets import batch_of
 from mmcore.models.config import load_preset
 from mmcore.models.fusion_model import FusionModel
+from mmcore.train.augment import Augmentation
 from mmcore.train.batches import Batch
 from mmcore.train.losses import Modes, TaskLosses
 from mmcore.train.optimizer import Optimizers
 from mmcore.train.precision import use_bfloat16
 from mmcore.train.prepare import prepare
 from mmcore.train.ranks import Ranks
-from mmcore.train.settings import LoopSettings, LossWeights
+from mmcore.train.settings import LoopSettings
 from mmcore.train.sharding import clip_gradients, is_sharded, own_piece
 
 LENGTHS = ((12, 10), (11, 10), (12, 8), (9, 7), (10, 9), (8, 8), (12, 6))  # captions, questions
@@ -45,35 +47,48 @@ CPU = torch.device("cpu")
 class Bench:
     """A preset made ready with some settings, and its steps."""
 
-    def __init__(self, preset: str, count: int, ranks: Ranks, **changes: Any) -> None:
+    def __init__(
+        self,
+        preset: str,
+        count: int,
+        ranks: Ranks,
+        device: torch.device = CPU,
+        vocabulary: int = 4096,
+        **changes: Any,
+    ) -> None:
         torch.set_num_threads(1)
         torch.manual_seed(0)
+        self.device = device
         values = {"compile": "off", "optimizer": "adamw", "lr": 1e-4, **changes}
         self.settings = LoopSettings.model_validate(values)
-        config = load_preset(preset, vocab_size=4096, answers=200, tags=200, dropout=0.0)
+        config = load_preset(preset, vocab_size=vocabulary, answers=200, tags=200, dropout=0.0)
         self.model = FusionModel(config)
         self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ranks = ranks
-        self.bfloat16 = use_bfloat16("auto", CPU)
-        self.batch = batch_of(self.model, count)
-        self.ema, _ = prepare(self.model, self.settings, ranks, CPU)
+        self.bfloat16 = use_bfloat16("auto", device)
+        self.batch = batch_of(self.model, count).to(device)
+        self.ema, _ = prepare(self.model, self.settings, ranks, device)
         self.model.train()
-        self.losses = TaskLosses(self.model, LossWeights(), Modes(), in_step=True)
+        in_step = self.settings.sharding == "fsdp"
+        self.losses = TaskLosses(self.model, self.settings.loss_weights, Modes(), in_step=in_step)
         self.optimizers = Optimizers(self.model, self.settings, ranks, self.bfloat16)
 
     def step(self, number: int) -> float:
         """A whole training step on texts of varying length; its loss."""
+        return float(self.step_on(_cut(self.batch, *LENGTHS[number % len(LENGTHS)])))
+
+    def step_on(self, batch: Batch) -> Tensor:
+        """A whole training step; its loss, a scalar on the device."""
         self.model.zero_grad(set_to_none=True)
-        batch = _cut(self.batch, *LENGTHS[number % len(LENGTHS)])
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            loss = self.losses(batch, 0.5, self.ranks).sum() / len(batch.pixels)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+            loss = self.losses(batch, Augmentation(0.5), self.ranks).sum() / len(batch.pixels)
         loss.backward()
         parameters = list(self.model.parameters())
         self.ranks.sum_gradients([p for p in parameters if not is_sharded(p)])
         clip_gradients(parameters, self.settings.clip, self.ranks)
         self.optimizers.step(1.0)
         self.ema.update()
-        return float(loss.detach())
+        return loss.detach()
 
     def measure(self, warm_up: int, steps: int) -> dict[str, Any]:
         """Cost of the first steps, which compile, and the median of ``steps`` after them."""

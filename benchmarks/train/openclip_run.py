@@ -50,6 +50,7 @@ from mmcore.tokenize.tokenizer import TokenizerSettings, train_tokenizer
 from mmcore.train.loading import Data, training_samples
 from mmcore.train.loop import Hooks, Trainer
 from mmcore.train.memory import keep_freed_memory
+from mmcore.train.pictures import Pictures
 from mmcore.train.pixels import Neighbours
 from mmcore.train.rank import fitted
 from mmcore.train.samples import read_records
@@ -271,7 +272,7 @@ def train_mmcore(options: argparse.Namespace) -> dict[str, float]:
     config = config.model_copy(update={"vocab_size": VOCABULARY})
     model = FusionModel(config)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    data = Data(store, labels, tokenizer, config, settings, 0, skipped)
+    data = Data(store, labels, tokenizer, config, settings, 0, skipped, Pictures(config.image))
     samples = training_samples(data, Neighbours(f"bench-{os.getpid()}"))
     trainer = Trainer(model, samples, settings, 0)
     second: list[float] = []  # when the second epoch began

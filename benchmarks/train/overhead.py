@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import torch
@@ -58,8 +58,16 @@ def one(side: str, root: str, day: str, minutes: float, workers: int, batch: int
         "workers": workers,
         "samples": record["samples_seen"],
         "loop_seconds": record["seconds"],
+        "busy": round(fmean(row["utilisation"] for row in record["history"]), 3),
+        "waiting": _mean_of(record["history"]),
         "wall_seconds": round(time.monotonic() - began, 1),
     }
+
+
+def _mean_of(history: list[dict[str, Any]]) -> dict[str, float]:
+    """Shares of the time that rank 0 waited, by what for."""
+    names = {name for row in history for name in row["waiting"]}
+    return {name: round(fmean(r["waiting"].get(name, 0.0) for r in history), 4) for name in names}
 
 
 def _bare(lake: Lake, day: str, config: Config) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from mmcore.cluster.board import find_board, new_board
 from mmcore.cluster.notices import watch_notices
 from mmcore.cluster.progress import flush
-from mmcore.errors import MmcoreError
+from mmcore.errors import MmcoreError, UserError
 
 LEAVE_SECONDS = 60.0
 """How long a driver that was told to end waits for its workers' last checkpoint."""
@@ -69,7 +69,8 @@ def run_group(
 
     Where this thread is interrupted (Ctrl-C, SIGTERM, a cancelled Dagster run) or ``lost`` is set,
     the members are told to leave and have ``LEAVE_SECONDS`` for it. MmcoreError where the group
-    failed more often than ``retries``.
+    failed more often than ``retries``; a UserError of its members is raised at once, as no other
+    try would end better.
     """
     board, name = find_board() or new_board(), f"group-{uuid.uuid4().hex[:12]}"
     fit = _trainer(work, settings, board, name).fit
@@ -98,7 +99,10 @@ def run_group(
             board.forget.remote(name)
     if "error" in outcome:
         raise _readable(outcome["error"])
-    return bool(outcome["result"].return_value)
+    answer: bool | UserError = outcome["result"].return_value
+    if isinstance(answer, UserError):
+        raise answer
+    return answer
 
 
 def _trainer(work: Callable[[Member], bool], settings: GroupSettings, board: Any, name: str) -> Any:
@@ -133,8 +137,12 @@ def _trainer(work: Callable[[Member], bool], settings: GroupSettings, board: Any
     )
 
 
-def _run_member(options: dict[str, Any]) -> bool:
-    """The function that Ray Train calls on each worker."""
+def _run_member(options: dict[str, Any]) -> bool | UserError:
+    """The function that Ray Train calls on each worker.
+
+    A UserError is its answer, because Ray would take one that is raised for a reason to start
+    again.
+    """
     import ray.train
     import ray.train.torch
 
@@ -154,9 +162,20 @@ def _run_member(options: dict[str, Any]) -> bool:
     try:
         answer: bool = options["work"](member)
         return answer
+    except UserError as error:
+        _part_from_others()
+        return error
     finally:
         flush()  # Ray Train ends the process as soon as it sees that the work is done
         faulthandler.cancel_dump_traceback_later()
+
+
+def _part_from_others() -> None:
+    """Close the connections, so that a member without this error fails too instead of waiting."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 class _Watchdog:

@@ -7,6 +7,8 @@ ONNX is data, not code: loading it runs nothing of its author's.
 from __future__ import annotations
 
 import hashlib
+import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,62 @@ from mmcore.errors import UserError
 from mmcore.models.config import ImageEncoderConfig, TowerConfig
 
 _CHUNK = 32
+_COARSEST = 32  # pixels between two places, as the config allows
+
+
+def describe_tower(
+    model: bytes,
+    size: int,
+    mean: tuple[float, float, float],
+    deviation: tuple[float, float, float],
+) -> ImageEncoderConfig:
+    """The config of an image encoder that stands on this ONNX file, for pictures of ``size``
+    pixels: its grid and channels are those that it gives for a grey one. UserError where it cannot
+    be run or gives no square grid."""
+    tower = TowerConfig(sha256=hashlib.sha256(model).hexdigest(), mean=mean, deviation=deviation)
+    session = _session(model)
+    pixels = np.zeros((1, 3, size, size), np.float32)
+    try:
+        shape = session.run(None, {session.get_inputs()[0].name: pixels})[0].shape[1:]
+    except Exception as error:  # the library has no common class of errors
+        raise UserError(f"The tower cannot read pictures of {size} pixels: {error}.") from None
+    grid, width = _grid_of(shape)
+    if not grid or size % grid or size // grid > _COARSEST:
+        raise UserError(
+            f"The tower gives {list(shape)} for a picture of {size} pixels; wanted is [channels, "
+            "G, G], [G * G, channels] or, with a class token in front, [1 + G * G, channels], with "
+            f"a place for every {_COARSEST} pixels at least: export the last feature map."
+        )
+    return ImageEncoderConfig(
+        kind="tower", size=size, patch=size // grid, widths=(width,), depths=(1,), tower=tower
+    )
+
+
+def _grid_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Side of the grid and channels of one picture's features; 0 where there is no grid."""
+    if len(shape) == 3:
+        return (shape[1] if shape[1] == shape[2] else 0), shape[0]
+    if len(shape) == 2:
+        sides = [math.isqrt(shape[0]), math.isqrt(shape[0] - 1)]
+        exact = [s for s, n in zip(sides, (shape[0], shape[0] - 1), strict=True) if s * s == n]
+        return (exact[0] if exact else 0), shape[1]
+    return 0, 0
+
+
+def _session(model: bytes) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError(
+            "A frozen image tower needs onnxruntime: pip install 'mmcore[onnx]'."
+        ) from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library has no common class of errors
+        raise UserError(f"tower.onnx cannot be loaded: {error}.") from None
 
 
 class OnnxTower:
@@ -27,21 +85,7 @@ class OnnxTower:
         assert config.tower is not None
         if hashlib.sha256(model).hexdigest() != config.tower.sha256:
             raise UserError("tower.onnx is not the file that this model was trained on.")
-        try:
-            import onnxruntime
-        except ImportError:
-            raise UserError(
-                "This model's image tower needs onnxruntime: pip install 'mmcore[onnx]'."
-            ) from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the library has no common class of errors
-            raise UserError(f"tower.onnx cannot be loaded: {error}.") from None
+        self._session = _session(model)
         self._input = self._session.get_inputs()[0].name
         self._config = config
         self._tower: TowerConfig = config.tower

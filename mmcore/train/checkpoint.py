@@ -28,7 +28,10 @@ _TENSORS, _STATE, _LEDGER = "state.safetensors", "state.json", "ledger"
 @dataclass
 class RunState:
     """Where a run stands. ``cursor`` is a place in the global stream (mmcore.shards.order), so
-    (epoch, place in it) in one number; ``order`` names the order that it is a place in."""
+    (epoch, place in it) in one number; ``order`` names the order that it is a place in.
+
+    looks: thresholds of validation that are passed. budget_share: what an early stop has left of
+    the budget."""
 
     cursor: int = 0
     order: str = ""
@@ -37,6 +40,8 @@ class RunState:
     seconds: float = 0.0
     best_score: float = -1.0
     stale: int = 0
+    looks: int = 0
+    budget_share: float = 1.0
     history: list[dict[str, Any]] = field(default_factory=list)
     validations: list[dict[str, Any]] = field(default_factory=list)
 

@@ -15,6 +15,7 @@ from mmcore.shards.order import SampleOrder
 from mmcore.shards.reader import SampleStore, ShardError, Skipped
 from mmcore.shards.replay import Order, ReplayOrder
 from mmcore.train.data import build_table
+from mmcore.train.pictures import Pictures
 from mmcore.train.pixels import Neighbours, cached_pixels
 from mmcore.train.samples import (
     ONCE,
@@ -40,24 +41,35 @@ class Data:
     settings: TrainSettings
     seed: int
     skipped: Skipped
+    pictures: Pictures
     newest: int | None = None
 
 
 def training_samples(data: Data, neighbours: Neighbours) -> Samples:
-    """The samples in memory if pixels and tags fit into ``image_cache_mb``, else streamed."""
-    store, settings, size = data.store, data.settings, data.config.image.size
+    """The samples in memory if pixels and tags fit into ``image_cache_mb``, else streamed.
+
+    UserError where a frozen tower's features do not fit: computed anew at every visit, they would
+    cost more than all that is trained on them.
+    """
+    store, settings = data.store, data.settings
     visits = None
     if settings.task_visits != ONCE:
         visits = count_visits(read_records(store, data.skipped), settings.task_visits)
     order = training_order(data, visits)
-    needed = len(store) * (size * size * 3 + 4 * len(data.labels.tags))
+    needed = len(store) * (data.pictures.nbytes + 4 * len(data.labels.tags))
     if needed > settings.image_cache_mb * 2**20:
+        if data.pictures.tower is not None:
+            raise UserError(
+                f"The tower's features of {len(store):,} images take {needed / 2**20:,.0f} MB: "
+                f"raise train.image_cache_mb, which is {settings.image_cache_mb}; what does not "
+                "fit into memory lies in the temporary folder."
+            )
         return StreamedSamples(
             store,
             data.labels,
             data.tokenizer,
             data.config.text.max_tokens,
-            size,
+            data.config.image.size,
             order,
             data.skipped,
             settings.task_visits,
@@ -90,7 +102,7 @@ def training_order(data: Data, visits: NDArray[np.uint8] | None) -> Order:
 
 
 def _in_memory(data: Data, order: Order, neighbours: Neighbours) -> MemorySamples:
-    store, size, skipped = data.store, data.config.image.size, data.skipped
+    store, skipped = data.store, data.skipped
 
     def unreadable(number: int, error: ShardError | UserError) -> None:
         skipped.add(number, as_problem(error, store.where(number)))
@@ -99,7 +111,11 @@ def _in_memory(data: Data, order: Order, neighbours: Neighbours) -> MemorySample
     table = build_table(records, data.labels, data.tokenizer, data.config.text.max_tokens)
     without_labels = list(skipped.found)  # every rank has met these
     pixels, valid = cached_pixels(
-        lambda number: store.raw(number).image, len(store), size, neighbours, unreadable
+        lambda number: store.raw(number).image,
+        len(store),
+        data.pictures,
+        neighbours,
+        unreadable,
     )
     valid[without_labels] = False
     return MemorySamples(

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmcore.errors import MmcoreError, UserError
+from mmcore.errors import UserError
 from mmcore.models.fusion_model import FusionModel
 from mmcore.shards.order import rank_share
 from mmcore.shards.reader import ahead
@@ -36,7 +36,7 @@ from mmcore.train.prepare import prepare
 from mmcore.train.progress import Meter
 from mmcore.train.ranks import Ranks
 from mmcore.train.samples import Samples
-from mmcore.train.schedule import learning_rate_factor
+from mmcore.train.schedule import learning_rate_factor, plateau_end
 from mmcore.train.settings import LoopSettings
 from mmcore.train.sharding import clip_gradients, is_sharded, whole_model
 from mmcore.train.validation import Validation
@@ -122,21 +122,23 @@ class Trainer:
         self._augmentation = Augmentation.of(settings)
         self._tally = torch.zeros(2, len(TASKS), dtype=torch.float64)  # loss sums, weights
         self._refused_in_a_row = 0
-        self._stop = False
+        self._stale = False
         self.left = False
         self.ledger = Ledger() if settings.ledger else None
 
     def fit(self, hooks: Hooks | None = None) -> RunState:
         """Train until the budget, the epochs or the patience end; returns the final state.
 
-        ``left`` tells whether a rank was told to end before that.
+        ``left`` tells whether a rank was told to end before that. Where the validations lose
+        patience the learning rate begins to fall at once, and the budget is shortened by as much;
+        where it falls already, the run ends.
         """
         hooks = hooks or Hooks()
         began = self.clock() - self.state.seconds
         settings, state = self.settings, self.state
         logged, saved = state.seconds, state.seconds
-        logged_cursor, looked = state.cursor, len(state.validations)
-        self._stop = 0 < settings.patience <= state.stale  # as it was when the run was broken off
+        logged_cursor = state.cursor
+        self._stale = 0 < settings.patience <= state.stale  # as it was when the run was broken off
         self.model.train()
         self.meter.restart()
         coming = self._coming_batches()
@@ -152,7 +154,7 @@ class Trainer:
             with self.meter.waiting("messages"):
                 agreed = self._agree(seconds, due, hooks.leaving(), batches)
             progress = agreed.progress
-            done = progress >= 1 or self._stop
+            done = progress >= 1
             self.left = agreed.leave and not done
             if done or self.left:
                 coming.close()
@@ -164,8 +166,9 @@ class Trainer:
                 rate = (state.cursor - logged_cursor) / (state.seconds - logged)
                 self._log(hooks, progress, rate)
                 logged, logged_cursor = state.seconds, state.cursor
-            if looked < math.floor(progress * (settings.validations + 1)):
-                looked = math.floor(progress * (settings.validations + 1))
+            looks = math.floor(progress * state.budget_share * (settings.validations + 1))
+            if state.looks < looks:
+                state.looks = looks
                 self._validate(hooks)
             if agreed.save:
                 saved = state.seconds
@@ -177,7 +180,7 @@ class Trainer:
         if self.settings.max_epochs is not None:
             visits = self.settings.max_epochs * self.samples.order.epoch_length
             used = max(used, self.state.cursor / visits)
-        return used
+        return used / self.state.budget_share
 
     def _coming_batches(self) -> Generator[list[Batch], None, None]:
         """This rank's shares of the global batches from the cursor on, read ahead of their use."""
@@ -196,16 +199,25 @@ class Trainer:
         return [make_batch(self.samples, self.seed, *share, *wanted) for share in shares]
 
     def _agree(self, seconds: float, save: bool, leave: bool, batches: list[Batch]) -> _Agreed:
-        """One message a step: rank 0's clock, its stop flag and whether it wants a checkpoint;
-        whether any rank must leave; everyone's label weights."""
+        """One message a step: rank 0's clock, whether its patience is over and whether it wants a
+        checkpoint; whether any rank must leave; everyone's label weights."""
         counts = torch.stack([self.losses.counts(b).cpu() for b in batches]).sum(dim=0)
         lead = self.ranks.rank == 0
-        head = torch.tensor([seconds, self._stop, save], dtype=torch.float64) * lead
+        head = torch.tensor([seconds, self._stale, save], dtype=torch.float64) * lead
         flag = torch.tensor([leave], dtype=torch.float64)
         shared = self.ranks.sum(torch.cat([head, flag, counts]))
         self.state.seconds = float(shared[0])
-        self._stop, save, leave = (bool(value > 0) for value in shared[1:4])
+        stale, save, leave = (bool(value > 0) for value in shared[1:4])
+        if stale:
+            self._end_early()
         return _Agreed(self.progress(self.state.seconds), save, leave, shared[4:])
+
+    def _end_early(self) -> None:
+        """Shorten the budget, on all ranks alike: to now, or so that the cooldown begins now."""
+        settings, state = self.settings, self.state
+        end, now = plateau_end(settings.cooldown, settings.schedule), self.progress(state.seconds)
+        state.budget_share *= now / end if now < end else now
+        state.stale, self._stale = 0, False
 
     def _step(self, batches: list[Batch], counts: Tensor, progress: float) -> None:
         settings, state = self.settings, self.state
@@ -236,13 +248,17 @@ class Trainer:
             self._refuse()
             return
         self._refused_in_a_row = 0
-        self.optimizers.step(learning_rate_factor(progress, settings.warmup, settings.cooldown))
+        self.optimizers.step(self._rate(progress))
         self.ema.update()
         if self.ledger is not None:
             self.ledger.add(state.step, [batch.number for batch in batches], self.ranks)
         # our own share of the losses stands for all: ranks see the same distribution
         total = sums.double().cpu() * self.ranks.world
         self._tally += torch.stack([total, counts])
+
+    def _rate(self, progress: float) -> float:
+        settings = self.settings
+        return learning_rate_factor(progress, settings.warmup, settings.cooldown, settings.schedule)
 
     def _reseed(self, part: int) -> None:
         """What is random inside the model is a function of seed, step, rank and part: a resumed
@@ -265,7 +281,7 @@ class Trainer:
         self.state.refused += 1
         self._refused_in_a_row += 1
         if self._refused_in_a_row >= MAX_REFUSED_IN_A_ROW:
-            raise MmcoreError(
+            raise UserError(
                 f"{MAX_REFUSED_IN_A_ROW} training steps in a row had gradients that are not "
                 "finite; lower train.lr or set train.amp to off."
             )
@@ -304,25 +320,32 @@ class Trainer:
             state.validations.append(record)
             return
         scores = self.validation.measure(averaged)
-        record["scores"] = {name: round(value, 4) for name, value in scores.items()}
         state.validations.append(record)
-        score = scores.get("score", 0.0)
-        state.stale = 0 if score > state.best_score else state.stale + 1
-        state.best_score = max(score, state.best_score)
-        self._stop = 0 < self.settings.patience <= state.stale
-        hooks.log({"validation": record["scores"], "samples": state.cursor})
+        if not scores:  # no held-out label to be better or worse at
+            return
+        record["scores"] = {name: round(value, 4) for name, value in scores.items()}
+        state.stale = 0 if scores["score"] > state.best_score else state.stale + 1
+        state.best_score = max(scores["score"], state.best_score)
+        self._stale = 0 < self.settings.patience <= state.stale
+        hooks.log({"validation": record["scores"], "samples": state.cursor, "stale": self._stale})
         hooks.validated(averaged, self)
 
     def averaged(self) -> FusionModel:
         """The averaged model, whole on rank 0; every rank must ask at the same time."""
         return whole_model(self.ema.model, self.ranks)
 
+    def _contrasted(self) -> int:
+        """Pairs that are contrasted with one another."""
+        settings = self.settings
+        parts = 1 if settings.gradient_cache else settings.accumulate
+        return settings.batch_size // parts * settings.captions
+
     def _loss_factors(self) -> tuple[Tensor, Tensor]:
         """Weight and loss of a guess of each task, float32 [len(TASKS)]."""
         settings, weights = self.settings, self.settings.loss_weights
         guesses = guess_losses(
             self.model.config,
-            settings.batch_size * settings.captions,
+            self._contrasted(),
             torch.from_numpy(self.samples.tag_rates()),
             settings.contrastive_loss,
         )

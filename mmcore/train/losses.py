@@ -344,8 +344,10 @@ class TaskLosses(nn.Module):
         index = torch.where(text_only, torch.full_like(rows, len(rows)), rows)
         text = self.model.drop(self.model.as_read(enc.text), "text", text_only | both)
         fused = self.model.fuse(text, with_missing(self.model, enc.image), index)
+        tags = _tag_loss(self.model.tagging(fused), batch) if self.weights.tags else zero
+        if not self.weights.sentiment:
+            return tags, zero
         feelings = F.cross_entropy(self.model.feeling(fused), batch.sentiment, reduction="none")
-        tags = _tag_loss(self.model.tagging(fused), batch)
         return tags, (feelings * batch.sentiment_weight).sum()
 
 

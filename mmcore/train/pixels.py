@@ -1,4 +1,4 @@
-"""Decoded training pictures: all of them once in memory shared by a machine's ranks.
+"""Decoded training pictures, or their features: all once in memory shared by a machine's ranks.
 
 The memory is a file that every local rank maps and that has no name any more once all have opened
 it: the system keeps one copy for all ranks, may write it out when memory is short, and frees it
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from mmcore.errors import UserError
 from mmcore.models.images import decode_image
 from mmcore.shards.reader import ShardError
+from mmcore.train.pictures import Pictures
 
 _READERS = 4
 _CHUNK = 64
@@ -42,18 +44,19 @@ class Neighbours:
 def cached_pixels(
     read: Callable[[int], bytes],
     count: int,
-    size: int,
+    pictures: Pictures,
     neighbours: Neighbours,
     on_unreadable: OnUnreadable,
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Decode pictures 0..count-1, each rank its share, into memory that all of them read.
 
-    Output: uint8 [count, size, size, 3], and bool [count], False (and pixels 0) where a picture
-    cannot be read; the rank that met it has called ``on_unreadable``.
+    Output: uint8 [count, S, S, 3] or a tower's features, float16 [count, G, G, W]; and bool
+    [count], False (and all 0) where a picture cannot be read; the rank that met it has called
+    ``on_unreadable``.
     """
     path = Path(tempfile.gettempdir()) / f"mmcore-pixels-{neighbours.name}"
-    shape = (count, size, size, 3)
-    pixel_bytes = int(np.prod(shape))
+    shape, size = (count, *pictures.shape), pictures.config.size
+    pixel_bytes = count * pictures.nbytes
     if neighbours.rank == 0:
         with open(path, "wb") as file:
             file.truncate(max(1, pixel_bytes + count))
@@ -62,18 +65,26 @@ def cached_pixels(
     neighbours.barrier()
     if neighbours.rank == 0:
         os.unlink(path)
-    pixels, valid = memory[:pixel_bytes].reshape(shape), memory[pixel_bytes:][:count]
+    cached = memory[:pixel_bytes].view(pictures.dtype).reshape(shape)
+    valid = memory[pixel_bytes:][:count]
 
     def decode(numbers: range) -> None:
-        for number in numbers:
+        pixels, good = (
+            np.zeros((len(numbers), size, size, 3), np.uint8),
+            np.zeros(len(numbers), bool),
+        )
+        for row, number in enumerate(numbers):
             try:
-                pixels[number] = decode_image(read(number), size)
-                valid[number] = 1
+                pixels[row], good[row] = decode_image(read(number), size), True
             except (ShardError, UserError) as error:
                 on_unreadable(number, error)
+        found = np.asarray(numbers)[good]
+        if len(found):
+            cached[found] = pictures.given(pixels[good])
+            valid[found] = 1
 
     mine = range(neighbours.rank, count, neighbours.count)
     with ThreadPoolExecutor(_READERS) as pool:
         list(pool.map(decode, (mine[at : at + _CHUNK] for at in range(0, len(mine), _CHUNK))))
     neighbours.barrier()
-    return pixels, np.asarray(valid) > 0
+    return cached, np.asarray(valid) > 0

@@ -4,7 +4,7 @@ Records, all with `samples`, the number of samples seen:
 
 - of an interval: `progress` (share of the budget), `losses` (per task, relative to a guess), what
   a `Meter` measured, `eta_seconds`;
-- of a validation: `validation`, a mapping of scores;
+- of a validation: `validation`, a mapping of scores; `stale`, whether patience ended with it;
 - `predictions`, a PNG of what the model says of some held-out samples (`contact_sheet`).
 """
 
@@ -97,7 +97,8 @@ def progress_line(record: Record) -> str:
     """One line for a person, of a record that the loop logs."""
     if "validation" in record:
         scores = " ".join(f"{name} {value:.2f}" for name, value in record["validation"].items())
-        return f"validation after {record['samples']:,} samples: {scores}"
+        end = "; no better for long enough, the end begins" if record.get("stale") else ""
+        return f"validation after {record['samples']:,} samples: {scores}{end}"
     losses = " ".join(f"{name} {value:.2f}" for name, value in record["losses"].items())
     parts = [
         f"{record['progress']:4.0%} {record['samples']:,} samples",

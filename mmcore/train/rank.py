@@ -15,7 +15,7 @@ import torch
 
 from mmcore.errors import MmcoreError
 from mmcore.lake import Dataset
-from mmcore.models.artifact import artifact_files
+from mmcore.models.artifact import TOWER, artifact_files
 from mmcore.models.config import ModelConfig
 from mmcore.models.fusion_model import FusionModel, parameter_count
 from mmcore.models.labels import Labels
@@ -28,6 +28,7 @@ from mmcore.train.checkpoint import RunState, Snapshot, restore, take_snapshot
 from mmcore.train.loading import Data, training_samples
 from mmcore.train.loop import Hooks, Trainer
 from mmcore.train.memory import keep_freed_memory
+from mmcore.train.pictures import Pictures
 from mmcore.train.pixels import Neighbours
 from mmcore.train.progress import Record, progress_line
 from mmcore.train.ranks import Ranks
@@ -44,7 +45,8 @@ VALIDATION_SAMPLES = 512
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a rank is told; picklable. ``architecture`` lacks the sizes that data gives."""
+    """Everything a rank is told; picklable. ``architecture`` lacks the sizes that data gives;
+    ``tower`` holds the frozen image model that it stands on, if it does."""
 
     shards: list[Dataset]
     tokenizer_json: str
@@ -52,6 +54,7 @@ class Job:
     settings: TrainSettings
     seed: int
     init_from: str | None
+    tower: Dataset | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,9 @@ def train_rank(
     # a picture is decoded by one rank, which must be the one to speak of it
     skipped = Skipped(lambda problem: callbacks.say(f"skipped {problem}"), skipped.found)
     newest = len(SampleStore.open(job.shards[-1:], "train"))
-    data = Data(store, labels, tokenizer, config, settings, job.seed, skipped, newest)
+    onnx = job.tower.read_file(TOWER) if job.tower else None
+    pictures = Pictures.of(config.image, onnx)
+    data = Data(store, labels, tokenizer, config, settings, job.seed, skipped, pictures, newest)
     samples = training_samples(data, neighbours)
     model.expect_tags(torch.from_numpy(samples.tag_rates()))
     start = "starting from scratch"
@@ -119,7 +124,7 @@ def train_rank(
         say(note)
     say(_resume(trainer, run, _order_name(job, samples.order), say) or start)
     shown = validation.exhibits if validation else ()
-    gallery = Gallery(shown, labels, tokenizer, callbacks.report, say)
+    gallery = Gallery(shown, labels, tokenizer, callbacks.report, say, onnx)
     _fit(trainer, BackgroundWriter(run, say), gallery, callbacks)
     callbacks.alive()
     averaged = trainer.averaged()
@@ -130,7 +135,7 @@ def train_rank(
     callbacks.alive()
     if ranks.rank == 0:
         record = training_record(trainer, averaged, job, start, lost)
-        files = _result(trainer, averaged, labels, tokenizer)
+        files = _result(trainer, averaged, labels, tokenizer, onnx)
         files["training.json"] = record
         if picture is not None:
             files["predictions.png"] = picture
@@ -244,9 +249,10 @@ def _validation(data: Data, shards: list[Dataset], say: Callable[[str], None]) -
     )
     rows = streamed.read(Visits(numbers, np.zeros(len(numbers), np.uint8)))
     read = np.flatnonzero(rows.image_weights)
+    given = data.pictures.given(rows.pixels[read])
     order = SampleOrder(np.array([len(read)]), 0)
     return Validation(
-        MemorySamples(rows.labels.take(read), lambda asked: rows.pixels[read[asked]], order),
+        MemorySamples(rows.labels.take(read), lambda asked: given[asked], order),
         exhibits=exhibits(store, numbers[read].tolist(), data.labels.languages[0]),
     )
 
@@ -257,10 +263,14 @@ def _snapshot(trainer: Trainer) -> Snapshot:
 
 
 def _result(
-    trainer: Trainer, averaged: FusionModel, labels: Labels, tokenizer: TextTokenizer
+    trainer: Trainer,
+    averaged: FusionModel,
+    labels: Labels,
+    tokenizer: TextTokenizer,
+    onnx: bytes | None,
 ) -> dict[str, bytes]:
     """The files of the finished model, and the ledger where one is kept."""
-    files = artifact_files(averaged.state_dict(), averaged.config, labels, tokenizer)
+    files = artifact_files(averaged.state_dict(), averaged.config, labels, tokenizer, onnx)
     if trainer.ledger is not None:
         files["ledger.parquet"] = trainer.ledger.parquet()
     return files

@@ -26,16 +26,17 @@ from mmcore.train.settings import TaskVisits
 ONCE = TaskVisits()
 _RATE_SAMPLES = 4096  # enough for the share of samples that have a tag
 
-Pixels = Callable[[NDArray[np.int64]], NDArray[np.uint8]]
+Pixels = Callable[[NDArray[np.int64]], NDArray[Any]]
 """Sample numbers [B] -> uint8 [B, S, S, 3]; or, in place of uint8, a frozen tower's features,
 float16 [B, G, G, W] (mmcore.models.tower)."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some visits: pixels uint8 [B, S, S, 3], labels of B samples, image_weights float32 [B]."""
+    """Some visits: pixels uint8 [B, S, S, 3] or features, labels of B samples, image_weights
+    float32 [B]."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     labels: LabelTable
     image_weights: NDArray[np.float32]
 
@@ -175,7 +176,7 @@ def as_problem(error: ShardError | UserError, where: str) -> Problem:
 
 
 def _rows(
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[Any],
     table: LabelTable,
     valid: NDArray[np.bool_],
     visits: Visits,

@@ -86,9 +86,16 @@ class LoopSettings(BaseModel):
     )
     lr: float = Field(3e-3, gt=0, description="peak learning rate of adamw")
     muon_lr: float = Field(0.03, gt=0, description="peak learning rate of muon")
+    schedule: Literal["trapezoid", "cosine"] = Field(
+        "trapezoid",
+        description="after the warm-up: the peak until the cooldown, or a cosine to 0 at once",
+    )
     warmup: float = Field(0.03, ge=0, lt=1, description="share of the budget spent warming up")
     cooldown: float = Field(
-        0.4, ge=0, le=1, description="share of the budget over which the learning rate falls to 0"
+        0.4,
+        ge=0,
+        le=1,
+        description="share of the budget over which the learning rate falls to 0; of trapezoid",
     )
     weight_decay: float = Field(0.05, ge=0)
     beta2: float = Field(0.98, gt=0, lt=1)
@@ -153,7 +160,10 @@ class LoopSettings(BaseModel):
     )
     validations: int = Field(2, ge=0, description="times the val split is looked at, evenly spread")
     patience: int = Field(
-        0, ge=0, description="end after so many validations without improvement; 0: never"
+        0,
+        ge=0,
+        description="after so many validations without a better score begin the cooldown, or end "
+        "where it has begun; 0: never",
     )
     checkpoint_minutes: float = Field(1.0, gt=0, description="time between checkpoints")
     ledger: bool = Field(
@@ -192,6 +202,15 @@ class LoopSettings(BaseModel):
             raise ValueError(
                 "compile on and sharding fsdp do not go together: blocks whose weights come and "
                 "go take minutes to compile; leave compile at auto"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _patience_can_end(self) -> LoopSettings:
+        if self.patience and self.patience >= self.validations:
+            raise ValueError(
+                f"patience {self.patience} needs validations above {self.patience}: the first "
+                "look is always the best so far"
             )
         return self
 

@@ -118,7 +118,9 @@ class Gallery:
         tokenizer: TextTokenizer,
         report: Callable[[Record], None],
         say: Callable[[str], None],
+        tower: bytes | None = None,
     ) -> None:
+        self._tower = tower
         self._exhibits, self._labels, self._tokenizer = exhibits, labels, tokenizer
         self._report, self._say = report, say
         self._painter = ThreadPoolExecutor(1, "painter")  # drawing takes longer than a step
@@ -136,7 +138,8 @@ class Gallery:
 
     def _ask(self, model: FusionModel) -> list[Card]:
         try:
-            return cards(self._exhibits, Predictor(Artifact(model, self._labels, self._tokenizer)))
+            artifact = Artifact(model, self._labels, self._tokenizer, self._tower)
+            return cards(self._exhibits, Predictor(artifact))
         except Exception as error:
             self._say(f"no picture of predictions: {error}")
             return []

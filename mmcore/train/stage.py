@@ -17,7 +17,7 @@ from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.lake.manifest import Parent, input_fingerprint
 from mmcore.lake.version import code_version
-from mmcore.models.config import load_preset, preset_names
+from mmcore.models.config import ModelConfig, load_preset, preset_names
 from mmcore.train.owner import Ownership, is_owned, owned
 from mmcore.train.run_folder import RunFolder
 from mmcore.train.settings import TrainSettings
@@ -55,12 +55,32 @@ class WorkerRange(BaseModel):
         return self
 
 
+class TowerFile(BaseModel):
+    """A frozen image model that a training stands on (LiT, arXiv:2111.07991)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: str = Field(description="ONNX, its output the last feature map; relative to this file")
+    size: int = Field(224, ge=16, le=1024, description="side of the pictures that it takes")
+    mean: tuple[float, float, float] = Field(
+        (123.675, 116.28, 103.53), description="taken from 0..255 pixels; ImageNet's"
+    )
+    deviation: tuple[float, float, float] = Field(
+        (58.395, 57.12, 57.375), description="divides them after that"
+    )
+
+
 class Config(TrainSettings):
     """The recipe's ``train`` section."""
 
     preset: str = Field("nano", description="size of the model: nano, tiny, small, base or large")
     model: dict[str, JsonValue] = Field(
         {}, description="what differs from the preset, e.g. {text: {kind: lstm}}: see docs/model.md"
+    )
+    tower: TowerFile | None = Field(
+        None,
+        description="a frozen image model in place of an image encoder, e.g. {file: tower.onnx}: "
+        "see docs/model.md",
     )
     workers: int | WorkerRange = Field(
         2,
@@ -103,11 +123,12 @@ class Config(TrainSettings):
                 "loss_weights.masked_text needs a text encoder whose tokens read one another: "
                 "set it to 0, or choose another text.kind than bag"
             )
-        if model.image.kind == "tower" or model.audio is not None:
-            raise ValueError(
-                "shards hold neither sound nor a frozen tower's features: leave audio out of "
-                "model and choose another image.kind than tower"
-            )
+        if model.audio is not None:
+            raise ValueError("shards hold no sound: leave audio out of model")
+        if model.image.kind == "tower":
+            raise ValueError("a frozen tower is given by train.tower, and image left out of model")
+        if self.tower is not None and "image" in self.model:
+            raise ValueError("with train.tower there is no image encoder: leave image out of model")
         return self
 
 
@@ -134,10 +155,15 @@ def run(
     tokenizer = lake.dataset("tokenizer")
     inputs = {**config.model_dump(mode="json"), "seed": seed, "init_from": _digest(init_from)}
     parents = [*shards, tokenizer]
+    tower = None
+    if config.tower is not None:
+        tower = _tower(lake, config.tower)
+        parents.append(tower)
+        inputs["tower"] = config.tower.model_dump(mode="json", exclude={"file"})  # it is a parent
     found = lake.reusable("candidate", day, inputs, parents)
     if found is not None:
         return found
-    job = _job(shards, tokenizer, config, seed, init_from)
+    job = _job(shards, tokenizer, tower, config, seed, init_from)
     name = f"{run_name}-{day}"
     run = RunFolder(lake.storage, f"{name}-{_identity(inputs, parents)}")
     made_from = {**inputs, "parents": {parent.label: parent.digest for parent in parents}}
@@ -199,8 +225,40 @@ def _remove(run: RunFolder) -> None:
         say(STAGE, f"{run.location} could not be removed: {error}")
 
 
+def _tower(lake: Lake, given: TowerFile) -> Dataset:
+    """The frozen image model as a dataset that every worker can read."""
+    try:
+        data = Path(given.file).read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"train.tower.file {given.file} cannot be read: {error.strerror}."
+        ) from None
+    inputs = {"sha256": hashlib.sha256(data).hexdigest()}
+    found = lake.reusable("tower", None, inputs, [])
+    if found is not None:
+        return found
+    writer = lake.writer("tower", None, format="files")
+    return writer.commit([writer.write_file("tower.onnx", data)], [], inputs)
+
+
+def _architecture(config: Config, tower: Dataset | None) -> ModelConfig:
+    """The preset with what the recipe changes, on the tower if there is one."""
+    if config.tower is None or tower is None:
+        return load_preset(config.preset, **config.model)
+    from mmcore.models.tower import describe_tower
+
+    given, onnx = config.tower, tower.read_file("tower.onnx")
+    image = describe_tower(onnx, given.size, given.mean, given.deviation)
+    return load_preset(config.preset, **{**config.model, "image": image.model_dump(mode="json")})
+
+
 def _job(
-    shards: list[Dataset], tokenizer: Dataset, config: Config, seed: int, init_from: Path | None
+    shards: list[Dataset],
+    tokenizer: Dataset,
+    tower: Dataset | None,
+    config: Config,
+    seed: int,
+    init_from: Path | None,
 ) -> Job:
     from mmcore.shards.reader import SampleStore
     from mmcore.train.rank import Job
@@ -228,10 +286,11 @@ def _job(
     return Job(
         shards,
         tokenizer.read_file("tokenizer.json").decode("utf-8"),
-        load_preset(config.preset, **config.model),
+        _architecture(config, tower),
         settings,
         seed,
         str(init_from) if init_from else None,
+        tower,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,14 @@ _NAMED_ROWS = {
     "local_tagging": "tags",
     "captioning.language": "languages",
 }
-_FREE = {"answers", "tags", "languages", "dropout"}  # config fields two models may differ in
+# config fields that have no weights, or whose rows have names
+_FREE: Any = {
+    "answers": True,
+    "tags": True,
+    "languages": True,
+    "dropout": True,
+    "text": {"word_dropout"},
+}
 
 
 def warm_start(model: FusionModel, labels: Labels, tokenizer: TextTokenizer, folder: Path) -> str:

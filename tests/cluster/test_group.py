@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -78,11 +80,17 @@ def test_members_leave_when_their_driver_must(ray_session: None, tmp_path: Path)
             running.result(timeout=90)
 
 
-def _refuse(member: Member) -> bool:
+def _refuse(member: Member, tries: Path) -> bool:
+    with tries.open("a") as file:
+        file.write("once\n")
     raise UserError(f"rank {member.rank} does not like its settings")
 
 
 @pytest.mark.slow
-def test_a_members_own_sentence_reaches_the_caller(ray_session: None, tmp_path: Path) -> None:
+def test_a_members_own_sentence_reaches_the_caller_at_once(
+    ray_session: None, tmp_path: Path
+) -> None:
+    settings, tries = replace(_settings(tmp_path), retries=2), tmp_path / "tries"
     with pytest.raises(UserError, match=r"^rank 0 does not like its settings$"):
-        run_group(_refuse, _settings(tmp_path), threading.Event())
+        run_group(partial(_refuse, tries=tries), settings, threading.Event())
+    assert tries.read_text() == "once\n"  # no other try would end better

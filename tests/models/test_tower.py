@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,54 +16,13 @@ from mmcore.models import load_model
 from mmcore.models.artifact import Artifact, save_artifact
 from mmcore.models.images import decode_images
 from mmcore.models.predictor import Predictor
-from mmcore.models.tower import OnnxTower
+from mmcore.models.tower import OnnxTower, describe_tower
 from mmcore.train.loop import Trainer
 from mmcore.train.losses import TASKS
 from mmcore.train.settings import LoopSettings
 from tests.models import tiny
+from tests.models.onnx_file import onnx_pooling
 from tests.train import world
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _message(*fields: tuple[int, int | str | bytes]) -> bytes:
-    """A protobuf message of (field number, value)."""
-    out = b""
-    for number, value in fields:
-        if isinstance(value, int):
-            out += _varint(number << 3) + _varint(value)
-        else:
-            raw = value.encode() if isinstance(value, str) else value
-            out += _varint(number << 3 | 2) + _varint(len(raw)) + raw
-    return out
-
-
-def _tensor(name: str, shape: Iterable[int | str]) -> bytes:
-    dims = [(1, _message((1 if isinstance(d, int) else 2, d))) for d in shape]
-    kind = _message((1, _message((1, 1), (2, _message(*dims)))))  # of float32
-    return _message((1, name), (2, kind))
-
-
-def onnx_pooling(patch: int) -> bytes:
-    """An ONNX model: the mean colour of each patch x patch pixels, [N, 3, S, S] -> [N, 3, G, G]."""
-    attributes = [
-        (5, _message((1, name), (8, patch), (8, patch), (20, 7)))
-        for name in ("kernel_shape", "strides")
-    ]
-    node = _message((1, "pixels"), (2, "features"), (4, "AveragePool"), *attributes)
-    graph = _message(
-        (1, node),
-        (2, "pooling"),
-        (11, _tensor("pixels", ("N", 3, 32, 32))),
-        (12, _tensor("features", ("N", 3, 32 // patch, 32 // patch))),
-    )
-    return _message((1, 8), (7, graph), (8, _message((1, ""), (2, 13))))
 
 
 def _config(tower: bytes, **changes: Any) -> dict[str, Any]:
@@ -142,3 +100,15 @@ def test_a_tower_that_does_not_fit_its_config_is_refused() -> None:
         OnnxTower(garbage, tiny.config(image=_config(garbage)).image)
     with pytest.raises(ValueError, match="tower is given for kind tower"):
         tiny.config(image={"kind": "tower"})
+
+
+def test_a_tower_is_described_by_what_it_gives() -> None:
+    mean, deviation = (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)
+    found = describe_tower(TOWER, 32, mean, deviation)
+    given = tiny.config(image=_config(TOWER)).image
+    assert found.tower is not None and found.tower.mean == mean
+    assert (found.size, found.grid, found.widths) == (given.size, given.grid, given.widths)
+    with pytest.raises(UserError, match="cannot read pictures of 64 pixels"):
+        describe_tower(TOWER, 64, mean, deviation)
+    with pytest.raises(UserError, match="export the last feature map"):
+        describe_tower(onnx_pooling(10), 32, mean, deviation)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import math
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pydantic import ValidationError
 
 from mmcore.errors import MmcoreError, UserError
 from mmcore.models.artifact import Artifact
@@ -16,7 +19,9 @@ from mmcore.models.predictor import Predictor
 from mmcore.train.batches import make_batch, uniforms
 from mmcore.train.checkpoint import Snapshot, restore, take_snapshot
 from mmcore.train.loop import MAX_REFUSED_IN_A_ROW, Hooks, Trainer
+from mmcore.train.losses import TASKS
 from mmcore.train.muon import orthogonalise
+from mmcore.train.samples import MemorySamples
 from mmcore.train.schedule import learning_rate_factor
 from mmcore.train.settings import LoopSettings
 from mmcore.train.validation import Validation
@@ -85,6 +90,29 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert factors[:11] == sorted(factors[:11]) and factors[10:] == sorted(factors[10:])[::-1]
 
 
+def test_warm_up_and_cooldown_may_meet() -> None:
+    factors = [learning_rate_factor(p / 100, 0.3, 0.9) for p in range(101)]
+    assert max(abs(a - b) for a, b in itertools.pairwise(factors)) < 0.04
+    assert max(factors) < 1.0 and factors[100] == 0.0
+
+
+def test_a_cosine_falls_from_the_warm_up_on() -> None:
+    factors = [learning_rate_factor(p / 100, 0.1, 0.4, "cosine") for p in range(101)]
+    assert factors[10] == 1.0 and factors[55] == pytest.approx(0.5)
+    assert factors[10:] == sorted(factors[10:])[::-1] and factors[100] == pytest.approx(0.0)
+    made = trainer(steps=20, schedule="cosine", log_seconds=1.0)
+    rates = [record["lr"] for record in made.fit().history]
+    assert rates[10] == pytest.approx(made.settings.lr / 2, rel=0.15)
+
+
+def test_a_guess_knows_how_many_pairs_are_contrasted() -> None:
+    parts = trainer(accumulate=3, captions=2)
+    whole = trainer(accumulate=3, captions=2, gradient_cache=True)
+    column = TASKS.index("contrastive")
+    assert float(parts._guess_losses[column]) == pytest.approx(math.log(4))
+    assert float(whole._guess_losses[column]) == pytest.approx(math.log(12))
+
+
 def test_the_same_seed_gives_the_same_weights() -> None:
     first, second = trainer(), trainer()
     first.fit()
@@ -106,7 +134,7 @@ def test_a_step_that_is_not_finite_is_refused_and_counted() -> None:
 def test_steps_that_are_never_finite_end_the_run_with_advice() -> None:
     made = trainer(steps=2 * MAX_REFUSED_IN_A_ROW)
     made.model.captioning.norm.weight.register_hook(lambda g: g * float("nan"))
-    with pytest.raises(MmcoreError, match="lower train"):
+    with pytest.raises(UserError, match="lower train"):
         made.fit()
 
 
@@ -191,15 +219,62 @@ def test_random_numbers_of_visits_are_uniform_and_independent_of_the_slice() -> 
     assert np.abs(np.corrcoef(numbers.T) - np.eye(4)).max() < 0.06
 
 
-def test_patience_ends_a_run_that_does_not_improve() -> None:
-    made = trainer(steps=1000, validations=200, patience=2, lr=1e-9, muon_lr=1e-9)
+# a learning rate at which no look finds anything better
+STUCK = {"steps": 100, "validations": 20, "lr": 1e-9, "muon_lr": 1e-9, "log_seconds": 1.0}
+
+
+def stuck(**changes: Any) -> Trainer:
+    made = trainer(**{**STUCK, **changes})
     made.validation = Validation(world.training_data(6))
+    return made
+
+
+def test_patience_lets_the_rate_fall_at_once_and_shortens_the_run() -> None:
+    made = stuck(patience=3)
     state = made.fit()
-    assert state.step < 100 and made.state.stale == 2
-    again = trainer(steps=1000, validations=200, patience=2)
+    rates = {record["step"]: record["lr"] / made.settings.lr for record in state.history}
+    # the fourth look is the third without a better score
+    assert [v["samples"] // 6 for v in state.validations[:4]] == [6, 11, 16, 21]
+    assert rates[21] == 1.0 and rates[28] == pytest.approx(0.57, abs=0.01) and rates[35] < 0.1
+    assert state.step == 35  # 21 are the three fifths before the cooldown
+    again = stuck(patience=3)
     files = snapshot(made).files()
     again.state = restore(files, again.model, again.ema, again.optimizers, again.ledger)
-    assert again.fit().step == made.state.step
+    assert again.fit().step == 35
+
+
+def test_patience_in_the_cooldown_ends_the_run() -> None:
+    assert stuck(patience=2, cooldown=1.0).fit().step == 16
+    assert stuck(patience=2, schedule="cosine").fit().step == 16
+
+
+def test_a_run_broken_off_where_its_patience_ended_goes_on_alike() -> None:
+    whole, broken, again = stuck(patience=3), stuck(patience=3), stuck(patience=3)
+    kept: list[Snapshot] = []
+    broken.fit(
+        Hooks(
+            leaving=lambda: broken.state.step == 21,
+            checkpoint=lambda made: kept.append(snapshot(made)),
+        )
+    )
+    again.state = restore(kept[0].files(), again.model, again.ema, again.optimizers, again.ledger)
+    assert again.state.step == 21
+    assert again.fit().step == whole.fit().step
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(again.model.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_patience_needs_something_to_look_at() -> None:
+    made, some = trainer(steps=20, validations=10, patience=1), world.training_data(6)
+    nothing = some.table.take(np.zeros(0, np.int64))
+    made.validation = Validation(
+        MemorySamples(nothing, lambda _: np.zeros((0, 3, 32, 32), np.uint8), some.order)
+    )
+    said: list[dict[str, Any]] = []
+    assert made.fit(Hooks(log=said.append)).step == 20
+    assert not any("validation" in record for record in said)
+    with pytest.raises(ValidationError, match="patience 2 needs validations above 2"):
+        LoopSettings(validations=2, patience=2)
 
 
 def test_a_batch_that_cannot_be_split_is_refused() -> None:

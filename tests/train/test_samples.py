@@ -16,6 +16,7 @@ from mmcore.train.augment import Augmentation
 from mmcore.train.batches import Batch, make_batch
 from mmcore.train.loading import Data, training_samples
 from mmcore.train.losses import TASKS, Modes, TaskLosses
+from mmcore.train.pictures import Pictures
 from mmcore.train.pixels import Neighbours
 from mmcore.train.ranks import Ranks
 from mmcore.train.samples import MemorySamples, Samples, StreamedSamples, count_visits
@@ -35,7 +36,8 @@ def samples_of(shards: Dataset, problems: list[Problem], **changes: object) -> S
     settings = TrainSettings.model_validate({"shuffle_window": 6, **changes})
     store = SampleStore.open([shards], "train")
     skipped = Skipped(problems.append)
-    data = Data(store, tiny.LABELS, tiny.tokenizer(), tiny.config(), settings, 1, skipped)
+    pictures = Pictures(tiny.config().image)
+    data = Data(store, tiny.LABELS, tiny.tokenizer(), tiny.config(), settings, 1, skipped, pictures)
     return training_samples(data, Neighbours("test-samples"))
 
 

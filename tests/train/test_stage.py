@@ -31,6 +31,7 @@ from mmcore.train.settings import TrainSettings
 from mmcore.train.stage import Config, run
 from mmcore.train.warm_start import warm_start
 from tests.models import tiny
+from tests.models.onnx_file import onnx_pooling
 from tests.train import world
 
 DAY, NEXT = "2026-11-23", "2026-11-24"
@@ -42,13 +43,23 @@ def _config(**changes: object) -> Config:
 
 
 @pytest.mark.parametrize(
-    "model",
-    [{"audio": {}}, {"image": {"kind": "tower", "tower": {"sha256": "0" * 64}}}],
-    ids=["audio", "tower"],
+    ("changes", "said"),
+    [
+        ({"model": {"audio": {}}}, "shards hold no sound"),
+        (
+            {"model": {"image": {"kind": "tower", "tower": {"sha256": "0" * 64}}}},
+            r"given by train\.tower",
+        ),
+        (
+            {"model": {"image": {"size": 32}}, "tower": {"file": "tower.onnx"}},
+            "leave image out of model",
+        ),
+    ],
+    ids=["audio", "tower in the model", "tower and encoder"],
 )
-def test_a_model_of_what_shards_do_not_hold_is_refused(model: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="neither sound nor a frozen tower's features"):
-        _config(model=model)
+def test_a_model_of_what_shards_do_not_hold_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        _config(**changes)
 
 
 def test_masked_text_is_refused_where_no_token_reads_another() -> None:
@@ -92,6 +103,29 @@ def test_two_ray_workers_train_a_candidate_once(
     count = len(heard)
     again = run(lake, DAY, _config(), seed=1, run_name="test", followers=[follow])
     assert again.digest == first.digest and len(heard) == count  # there was nothing to follow
+
+
+@pytest.mark.slow
+def test_a_recipe_trains_on_a_frozen_tower(lake: Lake, ray_session: None, tmp_path: Path) -> None:
+    world.write_shards(lake, DAY, train=16, val=6)
+    file = tmp_path / "tower.onnx"
+    tower = {"file": str(file), "size": 32}
+    with pytest.raises(UserError, match=r"tower\.onnx cannot be read"):
+        run(lake, DAY, _config(tower=tower))
+    file.write_bytes(onnx_pooling(8))
+    with pytest.raises(UserError, match=r"raise train\.image_cache_mb, which is 0"):
+        run(lake, DAY, _config(tower=tower, image_cache_mb=0))
+    found = run(lake, DAY, _config(tower=tower))
+    assert found.read_file("tower.onnx") == file.read_bytes()
+    assert {p.label for p in found.manifest.parents} >= {"tower"}
+    record = json.loads(found.read_file("training.json"))
+    assert record["samples_seen"] == 16 and "retrieval" in record["final_validation"]
+    assert found.read_file("predictions.png").startswith(b"\x89PNG")
+    model = load_model(found.download(tmp_path / "model"))
+    assert np.isfinite(model.encode_images([tiny.picture("red", "left")])).all()
+    moved = file.rename(tmp_path / "elsewhere.onnx")
+    again = run(lake, DAY, _config(tower={**tower, "file": str(moved)}))
+    assert again.digest == found.digest  # the same tower, wherever it lies
 
 
 def test_days_without_shards_and_bad_settings_are_refused(lake: Lake) -> None:
@@ -248,6 +282,15 @@ def test_another_architecture_starts_from_scratch_and_says_so(tmp_path: Path) ->
     said = warm_start(model, tiny.LABELS, tiny.tokenizer(), tmp_path)
     assert said == "starting from scratch: the champion has another architecture (fusion)"
     torch.testing.assert_close(model.token_embedding.weight, before)
+
+
+def test_what_has_no_weights_may_change_from_night_to_night(tmp_path: Path) -> None:
+    save_artifact(tmp_path, tiny.artifact())
+    config = tiny.config()
+    text = config.text.model_copy(update={"word_dropout": 0.3})
+    model = FusionModel(config.model_copy(update={"text": text, "dropout": 0.2}))
+    said = warm_start(model, tiny.LABELS, tiny.tokenizer(), tmp_path)
+    assert said.startswith("starting from the champion: all weights")
 
 
 @pytest.mark.parametrize("value", ["on", "off", "auto"])
