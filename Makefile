@@ -40,6 +40,7 @@ lint: install ## Check style and types
 
 typecheck: install ## Check types only
 	$(BIN)/mypy mmcore pipelines
+	$(BIN)/mypy --explicit-package-bases benchmarks
 
 format: install ## Rewrite the code in the house style
 	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .

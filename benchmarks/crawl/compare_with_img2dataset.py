@@ -339,7 +339,10 @@ def check(out: Path, bench: Bench, files: list[Path], decode_every: int) -> Chec
             differences.append(float(np.abs(wanted.astype(float) - pixels).mean()))
     return Checked(
         len(seen - {-1}),
-        *(count[key] for key in ("wrong_text", "undecodable", "unknown_url", "repeated")),
+        count["wrong_text"],
+        count["undecodable"],
+        count["unknown_url"],
+        count["repeated"],
         float(np.mean(sizes or [0])),
         count["size_differs"],
         float(np.median(scores or [0])),

@@ -108,7 +108,8 @@ def main() -> None:
     if arguments.serve:
         asyncio.run(serve(0))
     elif arguments.crawl:
-        print(json.dumps(crawl(*arguments.crawl, arguments.source)))
+        port, count = arguments.crawl
+        print(json.dumps(crawl(port, count, arguments.source)))
     else:
         sizes = [arguments.base * int(f) for f in arguments.factors.split(",")]
         compare(sizes, arguments.source)

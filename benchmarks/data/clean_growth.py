@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -55,7 +56,8 @@ def files(folder: Path) -> Iterator[bytes]:
 def write_day(lake: Lake, images: Iterator[bytes]) -> int:
     """`raw`, `outcomes` and an empty `crawled` of a day; returns the rows of `raw`."""
     raw, outcomes, crawled = (lake.writer(name, DAY) for name in ("raw", "outcomes", "crawled"))
-    parts, seen, batch, size = ([], []), set[str](), [], 0
+    parts: tuple[list[Any], list[Any]] = ([], [])
+    seen, batch, size = set[str](), list[bytes](), 0
 
     def close() -> None:
         index = len(parts[0])

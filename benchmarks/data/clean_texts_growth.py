@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,9 +107,10 @@ def measure_rows(captions: Path, rows: int, folder: Path) -> None:
 
 
 def _rules(config: stage.Config) -> tuple[stage.TextRules, stage.LanguageRules]:
-    models = (stage.TextRules, stage.LanguageRules)
-    text, lang = (m(**config.model_dump(include=set(m.model_fields))) for m in models)
-    return text, lang
+    def part(of: Any) -> Any:
+        return of(**config.model_dump(include=set(of.model_fields)))
+
+    return part(stage.TextRules), part(stage.LanguageRules)
 
 
 def main() -> None:

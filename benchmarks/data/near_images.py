@@ -97,7 +97,8 @@ def _transformed(data: bytes, name: str, choose: random.Random) -> tuple[bytes, 
         share = int(name.removeprefix("crop")) / 100  # of each side's length, from a random edge
         x, y = choose.random() * share, choose.random() * share
         box = (x * w, y * h, (x + 1 - share) * w, (y + 1 - share) * h)
-        image = image.crop(tuple(round(v) for v in box))
+        left, top, right, bottom = (round(v) for v in box)
+        image = image.crop((left, top, right, bottom))
     elif name == "bar":
         image = ImageOps.expand(image, (0, 0, 0, round(h * 0.12)), "white")
     elif name == "flip":

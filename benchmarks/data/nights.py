@@ -295,7 +295,7 @@ def main() -> None:
             command.add_argument("--clusters", type=int, nargs="+", default=[10_000, 100_000])
         if name == "growth":
             command.add_argument("--captions", choices=sorted(CAPTIONS), default="own")
-        many = {"nargs": "+"} if name == "growth" else {}
+        many: dict[str, Any] = {"nargs": "+"} if name == "growth" else {}
         command.add_argument(
             "--rows", type=int, default=[10_000, 100_000] if many else 10_000, **many
         )

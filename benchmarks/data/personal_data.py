@@ -180,7 +180,9 @@ def generate(out: Path, captions: list[Path], seed: int) -> None:
     draw = random.Random(seed)
     texts = read_captions(captions)
     draw.shuffle(texts)
-    rows = [{"text": text, "kind": None, "what": "caption"} for text in texts[:MOST_CAPTIONS]]
+    rows: list[dict[str, Any]] = [
+        {"text": text, "kind": None, "what": "caption"} for text in texts[:MOST_CAPTIONS]
+    ]
     for what, value in lookalikes(Faker, draw):
         link = " > " if what == "section" else ", "
         text = draw.choice([value, f"{draw.choice(texts).rstrip(' .')}{link}{value}"])

@@ -58,13 +58,15 @@ def _step(
     bfloat16 = use_bfloat16("auto", torch.device("cpu"))
     model.zero_grad()
     soft, cached = settings.soft_targets, None
+
+    def reseed(part: int) -> None:
+        torch.manual_seed(part)
+
     if settings.gradient_cache:
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            cached = losses.cache_contrastive(
-                batches, Augmentation(0.5), Ranks(), torch.manual_seed, soft
-            )
+            cached = losses.cache_contrastive(batches, Augmentation(0.5), Ranks(), reseed, soft)
     for number, batch in enumerate(batches):
-        torch.manual_seed(number)
+        reseed(number)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             sums = losses(
                 batch, Augmentation(0.5), Ranks(), soft, cached[number] if cached else None

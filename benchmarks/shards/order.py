@@ -100,7 +100,7 @@ def measure(which: str, n: int) -> dict[str, float]:
     if name == "mmcore":
         return timed(lambda: ours(n, int(setting)))
     if name == "webdataset":
-        import webdataset as _  # noqa: F401
+        import webdataset as _webdataset  # noqa: F401
 
         return timed(lambda: webdataset(n))
     import streaming as _streaming  # noqa: F401

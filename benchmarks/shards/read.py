@@ -77,7 +77,8 @@ def prepare(pattern: str, folder: Path, count: int, peers: Path) -> None:
 
 def _sample(number: int, picture: bytes) -> Sample:
     sha256 = hashlib.sha256(b"%d" % number + picture).hexdigest()
-    caption = {"text": f"photograph {number}", "lang": "en", "confidence": 0.9, "source": "alt"}
+    text = f"photograph {number}"
+    caption = {"text": text, "lang": "en", "confidence": 0.9, "source": "alt"}
     labels = {
         "sha256": sha256,
         "cluster": sha256,
@@ -88,7 +89,7 @@ def _sample(number: int, picture: bytes) -> Sample:
         "tags": [{"tag": "dog", "confidence": 0.5}],
         "page_url": f"https://example.org/page/{number // 10}",
     }
-    return Sample(sample_key(sha256), picture, caption["text"], labels)
+    return Sample(sample_key(sha256), picture, text, labels)
 
 
 def _command(reader: str, peers: Path, folder: Path, *rest: str) -> list[str]:

@@ -169,7 +169,7 @@ def read_mosaicml(folder: Path, mode: str, workers: int, epochs: int) -> Iterato
     dataset = Prepared(
         local=str(folder / "mosaicml"), shuffle=True, batch_size=BATCH, shuffle_seed=SEED
     )
-    loader = DataLoader(dataset, batch_size=BATCH, num_workers=workers, collate_fn=collate)
+    loader: Any = DataLoader(dataset, batch_size=BATCH, num_workers=workers, collate_fn=collate)
     for _ in range(epochs):
         yield from loader
 

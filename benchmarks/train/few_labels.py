@@ -99,7 +99,8 @@ def run(options: argparse.Namespace) -> None:
     chosen = np.random.default_rng(options.seed).permutation(len(pictures))[: options.images]
     given = [pictures[n] for n in chosen]
     records = [{"tags": [{"tag": tag} for tag in kinds[n]]} for n in chosen]
-    held_out, truth = (part[:TEST_IMAGES] for part in read(options.data, "test"))
+    tests, facts = read(options.data, "test")
+    held_out, truth = tests[:TEST_IMAGES], facts[:TEST_IMAGES]
     start = load_artifact(options.model)
     for arm in (*ARMS, "scratch"):
         began = time.process_time()

@@ -15,6 +15,7 @@ published weights have it), exact GELU, no dropout.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -235,7 +236,7 @@ def embedded(ids: Tensor, packing: Packing, table: Tensor, positions: Tensor) ->
 
 
 def read(
-    block: TransformerBlock,
+    block: Any,  # a TransformerBlock, which a ModuleList does not know
     x: Tensor,
     places: Tensor,
     mask: Tensor | None,

@@ -194,7 +194,8 @@ def train_open_clip(options: argparse.Namespace) -> dict[str, float]:
 
     open_clip.add_model_config(options.work / "configs")
     model_name = f"{options.task}-small"
-    own, epochs, models = program.train_one_epoch, [], []
+    own, epochs = program.train_one_epoch, list[float]()
+    models: list[Any] = []
 
     def train_one_epoch(model: Any, *rest: Any, **named: Any) -> None:
         began = time.process_time()

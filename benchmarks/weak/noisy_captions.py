@@ -113,10 +113,10 @@ def score_champion(arguments: argparse.Namespace) -> None:
     match = model.match(pixels[owners], [texts[i] for i in at])
     blind = np.array([len(texts[i].split()) for i in at], float)
     print(f"{len(kept):,} photographs, {len(texts):,} captions, {1 - right.mean():.1%} wrong")
-    scores = {
+    scores: dict[str, Any] = {
         "cosine": cosine,
         "matching head": match,
-        "both": ranks(cosine) + ranks(match),
+        "both": np.add(ranks(cosine), ranks(match)),
         "length alone": blind,
     }
     for name, values in scores.items():
@@ -201,7 +201,7 @@ def read_pictures(photos: Path, names: set[str]) -> dict[str, bytes]:
     return found
 
 
-def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     """Mean ranks of values, ties shared."""
     _, where, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[where]

@@ -153,8 +153,8 @@ def main() -> None:
                 scores.setdefault((kind, side), []).append(score(answer, sure, truth))
             answer, sure = answers_of(written, items, values, False)
             kept = answer >= 0
-            pair = score(answer[kept], sure[kept], truth[kept])
-            scores.setdefault((kind, "written"), []).append((kept.mean(), *pair, len(items)))
+            found = score(answer[kept], sure[kept], truth[kept])
+            scores.setdefault((kind, "written"), []).append((kept.mean(), *found, len(items)))
         captions = caption_scores(votes, evidence, known, models)
         for side, pair in captions.items():
             scores.setdefault(("caption", side), []).append(pair)
