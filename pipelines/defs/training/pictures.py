@@ -54,8 +54,8 @@ def fitted(png: bytes, width: int = DIALOG) -> bytes:
 
 
 def compressed(png: bytes) -> bytes:
-    """The picture as a WebP that fits into a dialog: a tenth of a PNG with photographs, so that an
-    event which carries it stays small."""
+    """The picture as a WebP that fits into a dialog: with photographs a fifth of the PNG, so that
+    an event which carries it stays small."""
     from PIL import Image
 
     sink = io.BytesIO()
