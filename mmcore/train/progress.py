@@ -103,6 +103,7 @@ def progress_line(record: Record) -> str:
     parts = [
         f"{record['progress']:4.0%} {record['samples']:,} samples",
         f"{record['samples_per_second']:.0f}/s",
+        f"{_compact(record['tokens_per_second'])} tokens/s",
         f"loss/guess {losses}",
         f"lr {record['lr']:.1e}",
     ]
@@ -117,6 +118,14 @@ def progress_line(record: Record) -> str:
     if record["refused"]:
         parts.append(f"{record['refused']} steps refused")
     return ", ".join(parts)
+
+
+def _compact(count: float) -> str:
+    """A number in a few letters: 850, 2.1k, 1.3M."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.1f}{letter}"
+    return f"{count:.0f}"
 
 
 def _peak_memory(device: torch.device) -> int:

@@ -41,10 +41,10 @@ def materialize(
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(dataset.digest))
 
 
-def inline_picture(name: str, png: bytes) -> dg.MarkdownMetadataValue:
-    """A PNG as metadata that the UI shows."""
-    encoded = base64.b64encode(png).decode()
-    return dg.MetadataValue.md(f"![{name}](data:image/png;base64,{encoded})")
+def inline_picture(name: str, picture: bytes, kind: str = "png") -> dg.MarkdownMetadataValue:
+    """A PNG, or a picture of another kind (webp), as metadata that the UI shows."""
+    encoded = base64.b64encode(picture).decode()
+    return dg.MetadataValue.md(f"![{name}](data:image/{kind};base64,{encoded})")
 
 
 def dataset_metadata(dataset: Dataset) -> Metadata:

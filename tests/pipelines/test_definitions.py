@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 from datetime import UTC, datetime
 
 import dagster as dg
+import numpy as np
 import pytest
 from PIL import Image
 
+from mmcore.cluster import numbers
+from mmcore.train.contact_sheet import Card, Said, draw_sheet
 from pipelines.definitions import defs
 from pipelines.defs.data.checks import no_leakage_between_splits
 from pipelines.defs.data.pictures import labeling_functions
 from pipelines.defs.results import contact_sheet, markdown
 from pipelines.defs.training.checks import good_enough_to_promote
 from pipelines.defs.training.following import Observed
-from pipelines.defs.training.pictures import DIALOG, fitted, training_curves, validation_table
+from pipelines.defs.training.pictures import (
+    DIALOG,
+    fitted,
+    panels,
+    training_curves,
+    validation_table,
+)
+from tests.train.test_loop import trainer
 
 # Each asset with what it is made from: the data flow of docs/datasets.md.
 GRAPH = {
@@ -160,8 +172,33 @@ def test_a_training_without_a_line_has_no_curves() -> None:
     assert validation_table(empty) == {}
 
 
+def test_the_plots_show_what_a_training_reports() -> None:
+    history = trainer(steps=4, log_seconds=1.0).fit().history
+    shown = panels({**TRAINING, "history": history})
+    drawn = {points[-1][1] for lines in shown.values() for points in lines.values()}
+    missing = {name for name, value in numbers(history[-1]).items() if value not in drawn}
+    # the axis and what goes along with it; a spread that is told in the line's mean
+    assert missing <= {"seconds", "progress", "step", "samples", "eta_seconds", "refused",
+                       "gradient_norm/max"}  # fmt: skip
+    assert list(shown["share of the time"]) == ["busy", "waiting for data", "waiting for messages"]
+    assert [samples for samples, _ in shown["tokens per second"][""]] == [12, 18, 24]
+
+
+def _sheet(samples: int) -> bytes:
+    """A picture of predictions as large in bytes as it can be: photographs of noise."""
+    rng = np.random.default_rng(samples)
+    said, cards = Said("a red square on the left", "a red square", 0.9), []
+    for _ in range(8):
+        sink = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(sink, "PNG")
+        tags = (("red", 0.9, True), ("square", 0.4, False))
+        cards.append(Card(sink.getvalue(), said, "what colour is it?", said, tags, said))
+    return draw_sheet(f"after {samples} samples", cards)
+
+
 def test_a_training_is_observed_while_it_runs() -> None:
     seen_inside: list[int] = []
+    sheet = _sheet(30)
 
     @dg.asset(name="candidate", partitions_def=dg.DailyPartitionsDefinition("2026-03-01"))
     def training(context) -> None:  # Dagster does not read annotations that are strings
@@ -169,14 +206,28 @@ def test_a_training_is_observed_while_it_runs() -> None:
             for number in range(1, 31):
                 listen({"progress": number / 30, "samples": number, "losses": {"vqa": 0.5}})
             listen({"validation": {"score": 0.4}, "samples": 30})
-            listen({"predictions": b"png", "samples": 30})
+            listen({"predictions": sheet, "samples": 30})
             found = context.instance.fetch_observations(dg.AssetKey("candidate"), limit=99)
             seen_inside.append(len(found.records))
 
     with dg.DagsterInstance.ephemeral() as instance:
         dg.materialize([training], instance=instance, partition_key="2026-03-02")
         found = instance.fetch_observations(dg.AssetKey("candidate"), limit=99).records
-    assert seen_inside == [3] and len(found) == 3  # two records in thirty, and the validation
-    newest = found[0].asset_observation
-    assert newest is not None and newest.partition == "2026-03-02"
-    assert newest.metadata["validation/score"].value == 0.4
+    # two records in thirty, the validation, and the picture that was drawn after it
+    assert seen_inside == [4] and len(found) == 4
+    picture, validation = (record.asset_observation for record in found[:2])
+    assert validation is not None and validation.partition == "2026-03-02"
+    assert validation.metadata["validation/score"].value == 0.4
+    assert picture is not None and picture.metadata["samples"].value == 30
+    _shows(str(picture.metadata["predictions"].value), sheet)
+
+
+def _shows(shown: str, sheet: bytes) -> None:
+    """The markdown holds a small copy of the picture, as a browser would read it."""
+    found = re.fullmatch(r"!\[predictions\]\(data:image/webp;base64,([A-Za-z0-9+/=]+)\)", shown)
+    assert found is not None and len(shown) < 300_000 < len(sheet)
+    copy = Image.open(io.BytesIO(base64.b64decode(found[1])))
+    original = Image.open(io.BytesIO(sheet)).convert("RGB").resize(copy.size)
+    assert copy.format == "WEBP" and copy.width == DIALOG
+    apart = np.abs(np.asarray(copy.convert("RGB"), float) - np.asarray(original, float))
+    assert apart.mean() < 12

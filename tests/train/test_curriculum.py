@@ -11,7 +11,10 @@ from mmcore.train.batches import Batch, make_batch
 from mmcore.train.checkpoint import Snapshot, restore
 from mmcore.train.curriculum import Curriculum
 from mmcore.train.loop import Hooks, Trainer
+from mmcore.train.losses import TASKS, Modes, TaskLosses
 from mmcore.train.samples import MemorySamples
+from mmcore.train.settings import LossWeights
+from tests.models import tiny
 from tests.train import world
 from tests.train.test_loop import snapshot, trainer, weights
 
@@ -70,6 +73,20 @@ def test_shares_of_a_batch_are_cut_as_the_whole_is() -> None:
         torch.testing.assert_close(
             torch.cat([getattr(h, field) for h in halves]), getattr(whole, field)
         )
+
+
+def test_a_hidden_label_counts_as_missing_until_it_comes_in() -> None:
+    samples = unsure(20)
+    batch, made = epoch(samples), Curriculum.of(samples.some_labels(), 0.6)
+    losses = TaskLosses(tiny.model(), LossWeights(consistency=1.0), Modes())
+
+    def guessed(seen: Batch) -> float:
+        return float(losses.counts(seen)[TASKS.index("consistency")])
+
+    early = made(batch, 0.0)
+    hidden = int((early.tag_weight == 0).sum()) + int((early.sentiment_weight == 0).sum())
+    assert guessed(early) == hidden >= 18
+    assert guessed(made(batch, 0.6)) == 0
 
 
 def learner(first: int = 0) -> Trainer:

@@ -58,12 +58,35 @@ def test_a_training_reports_speed_gradients_and_memory() -> None:
         assert progress_line(record).count("\n") == 0
 
 
+@pytest.mark.parametrize(("changes", "steps"), [({}, 8), ({"max_epochs": 2}, 4)])
+def test_the_time_left_is_what_the_training_then_takes(
+    changes: dict[str, object], steps: int
+) -> None:
+    made = trainer(steps=8, log_seconds=1.0, **changes)  # a step is a second of its clock
+    state = made.fit()
+    assert (state.step, state.seconds) == (steps, steps)
+    assert len(state.history) == steps - 1
+    for record in state.history:
+        assert record["seconds"] + record["eta_seconds"] == pytest.approx(steps, abs=0.1)
+        assert record["progress"] == pytest.approx(record["seconds"] / steps, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "said"), [(0.0, "0"), (853.4, "853"), (2149.0, "2.1k"), (1.26e6, "1.3M")]
+)
+def test_tokens_a_second_are_said_in_few_letters(tokens: float, said: str) -> None:
+    made = trainer(steps=3, log_seconds=1.0)
+    record = {**made.fit().history[0], "tokens_per_second": tokens}
+    assert f"/s, {said} tokens/s, loss/guess" in progress_line(record)
+
+
 @pytest.mark.parametrize(("share", "said"), [(0.3, True), (0.01, False)])
 def test_the_line_speaks_of_waiting_where_it_matters(share: float, said: bool) -> None:
     record = {
         "progress": 0.25,
         "samples": 1234,
         "samples_per_second": 99.0,
+        "tokens_per_second": 2149.0,
         "losses": {"vqa": 0.5},
         "lr": 1e-3,
         "waiting": {"data": share, "messages": 0.0},
@@ -73,6 +96,6 @@ def test_the_line_speaks_of_waiting_where_it_matters(share: float, said: bool) -
         "refused": 0,
     }
     line = progress_line(record)
-    assert line.startswith(" 25% 1,234 samples, 99/s, loss/guess vqa 0.50, lr 1.0e-03")
-    assert "gradient 1.5, busy 97%" in line and line.endswith("30 s left")
+    assert line.startswith(" 25% 1,234 samples, 99/s, 2.1k tokens/s, loss/guess vqa 0.50, ")
+    assert "lr 1.0e-03, gradient 1.5, busy 97%" in line and line.endswith("30 s left")
     assert ("waiting for data 30%" in line) is said

@@ -9,14 +9,17 @@ from typing import Any
 import dagster as dg
 
 from mmcore.cluster import Listener, Record, numbers
+from pipelines.defs.results import inline_picture
+from pipelines.defs.training.pictures import compressed
 
 _RECORDS_BETWEEN = 15  # a record comes every few seconds; an event a minute is plenty
 
 
 class Observed:
-    """Follows a training: observations of its asset, which the UI draws as curves.
+    """Follows a training: observations of its asset, which the UI draws as curves and pictures.
 
-    Every validation is one, and of the records in between one in `_RECORDS_BETWEEN`.
+    Every validation is one, so is the picture of predictions that is drawn after it, and of the
+    records in between one in `_RECORDS_BETWEEN`.
     """
 
     def __init__(self, context: dg.AssetExecutionContext) -> None:
@@ -29,7 +32,11 @@ class Observed:
         def listen(record: Record) -> None:
             nonlocal passed
             passed += "progress" in record
-            if "validation" in record or ("progress" in record and passed % _RECORDS_BETWEEN == 1):
+            if (
+                "validation" in record
+                or "predictions" in record
+                or ("progress" in record and passed % _RECORDS_BETWEEN == 1)
+            ):
                 self._observe(record)
 
         yield listen
@@ -37,6 +44,9 @@ class Observed:
     def _observe(self, record: Record) -> None:
         context = self._context
         metadata: dict[str, Any] = {key: value for key, value in numbers(record).items()}
+        if "predictions" in record:
+            picture = compressed(record["predictions"])
+            metadata["predictions"] = inline_picture("predictions", picture, "webp")
         context.log_event(
             dg.AssetObservation(
                 context.asset_key,

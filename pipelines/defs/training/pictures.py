@@ -7,36 +7,31 @@ from typing import Any
 
 DIALOG = 1100  # pixels that a dialog of Dagster shows without cutting off
 _COLUMNS, _WIDTH, _ROW = 4, 10.0, 2.0  # inches
-_LINE, _SCORE = "#5b8def", "#2f855a"
+_LINES, _SCORE = ("#5b8def", "#dd6b20", "#805ad5"), "#2f855a"
+_QUALITY = 80  # of a WebP: small letters are still sharp
+
+Points = list[tuple[int, float]]  # (samples, value)
 
 
 def training_curves(training: dict[str, Any]) -> bytes | None:
     """Small plots over the samples seen as PNG: the loss of each task as a share of a guess's, the
-    norm of the gradient, samples a second and the validations' scores.
+    norm of the gradient, speed, learning rate, memory, what the time went into and the validations'
+    scores.
 
     training: `training.json` of a candidate; None where it was over before its first line.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = _panels(training)
-    if not panels:
+    plots = panels(training)
+    if not plots:
         return None
-    rows = -(-len(panels) // _COLUMNS)
+    rows = -(-len(plots) // _COLUMNS)
     figure = Figure(figsize=(_WIDTH, 0.3 + _ROW * rows), dpi=110, layout="constrained")
     places = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
-    for axes, (title, points) in zip(places, panels.items(), strict=False):
-        held_out = title.startswith("validation")
-        colour = _SCORE if held_out else _LINE
-        marker = "o" if held_out or len(points) < 3 else None
-        axes.plot(*zip(*points, strict=True), color=colour, marker=marker, markersize=4)
-        axes.set_title(title, fontsize=9)
-        axes.set_ylim(bottom=0, top=1 if held_out else None)
-        axes.tick_params(labelsize=7)
-        axes.xaxis.set_major_locator(_few_ticks())
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-    for axes in places[len(panels) :]:
+    for axes, (title, lines) in zip(places, plots.items(), strict=False):
+        _draw(axes, title, lines)
+    for axes in places[len(plots) :]:
         axes.set_axis_off()
     figure.supxlabel("samples seen", fontsize=8)
     sink = io.BytesIO()
@@ -58,6 +53,17 @@ def fitted(png: bytes, width: int = DIALOG) -> bytes:
     return sink.getvalue()
 
 
+def compressed(png: bytes) -> bytes:
+    """The picture as a WebP that fits into a dialog: with photographs a fifth of the PNG, so that
+    an event which carries it stays small."""
+    from PIL import Image
+
+    sink = io.BytesIO()
+    with Image.open(io.BytesIO(fitted(png))) as picture:
+        picture.convert("RGB").save(sink, "WEBP", quality=_QUALITY)
+    return sink.getvalue()
+
+
 def validation_table(training: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Scores of each validation by the samples seen, the finished model's last."""
     rows = {
@@ -70,26 +76,53 @@ def validation_table(training: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _panels(training: dict[str, Any]) -> dict[str, list[tuple[int, float]]]:
-    """Points (samples, value) of each plot."""
-    panels: dict[str, list[tuple[int, float]]] = {}
+def panels(training: dict[str, Any]) -> dict[str, dict[str, Points]]:
+    """The lines of each plot by their names; a line that is alone has none."""
+    found: dict[str, dict[str, Points]] = {}
 
-    def add(title: str, samples: int, value: float | None) -> None:
+    def add(title: str, samples: int, value: float | None, line: str = "") -> None:
         if value is not None:
-            panels.setdefault(title, []).append((samples, value))
+            found.setdefault(title, {}).setdefault(line, []).append((samples, value))
 
     history = training["history"]
     for record in history:
         for task, loss in record["losses"].items():
             add(f"loss: {task}", record["samples"], loss)
     for record in history:
-        add("gradient norm", record["samples"], record.get("gradient_norm", {}).get("mean"))
-        add("samples per second", record["samples"], record["samples_per_second"])
+        samples = record["samples"]
+        add("gradient norm", samples, record.get("gradient_norm", {}).get("mean"))
+        add("samples per second", samples, record["samples_per_second"])
+        add("tokens per second", samples, record.get("tokens_per_second"))
+        add("learning rate", samples, record.get("lr"))
+        add("share of the time", samples, record.get("utilisation"), "busy")
+        for what, share in record.get("waiting", {}).items():
+            add("share of the time", samples, share, f"waiting for {what}")
+        add("peak memory, MB", samples, record.get("peak_memory_mb"))
     final = {"samples": training["samples_seen"], "scores": training["final_validation"]}
     for validation in [*training["validations"], final]:
         for name, score in validation["scores"].items():
             add(f"validation: {name}", validation["samples"], score)
-    return panels
+    return found
+
+
+def _draw(axes: Any, title: str, lines: dict[str, Points]) -> None:
+    held_out = title.startswith("validation")
+    for (name, points), colour in zip(lines.items(), _LINES, strict=False):
+        axes.plot(
+            *zip(*points, strict=True),
+            color=_SCORE if held_out else colour,
+            marker="o" if held_out or len(points) < 3 else None,
+            markersize=4,
+            label=name,
+        )
+    if len(lines) > 1:
+        axes.legend(fontsize=6, frameon=False)
+    axes.set_title(title, fontsize=9)
+    axes.set_ylim(bottom=0, top=1 if held_out else None)
+    axes.tick_params(labelsize=7)
+    axes.xaxis.set_major_locator(_few_ticks())
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
 
 
 def _few_ticks() -> Any:
