@@ -17,9 +17,10 @@ def finetune(model: Path, labels: Path, out: Path, settings: FinetuneSettings) -
     """Teach the model in a folder the labels of a JSONL file and write it to another folder.
 
     labels: a line an image (`image`, relative to the file or in a .tar beside it, and any of
-    captions, qa, tags, sentiment), as a gold file has them. Lines of the splits val and test are
-    left out, so that they can judge the result. Returns what was read, what was left out and why,
-    and the names that are new. `UserError` where nothing usable is left, or `out` is there already.
+    captions, lang, qa, tags, sentiment), as a gold file has them. Lines of the splits val and test
+    are left out, so that they can judge the result. Returns what was read, what was left out and
+    why, and the names that are new. `UserError` where nothing usable is left, or `out` is there
+    already.
     """
     from mmcore.models.artifact import load_artifact, save_artifact
     from mmcore.models.images import decode_image
@@ -50,7 +51,7 @@ def finetune(model: Path, labels: Path, out: Path, settings: FinetuneSettings) -
             counts.bad["not_an_image"] += 1
         else:
             pictures.append(picture)
-            records.append(shard_record(record.labels))
+            records.append(shard_record(record.labels, record.lang))
     if len(pictures) < 2:
         raise UserError(f"{labels} names fewer than two images that can be used: {counts.bad}.")
     made = teach(model, start, pictures, records, settings)
@@ -60,13 +61,15 @@ def finetune(model: Path, labels: Path, out: Path, settings: FinetuneSettings) -
         "left_out": dict(sorted(counts.bad.items())),
         "new_answers": list(made.labels.answers[len(start.labels.answers) :]),
         "new_tags": list(made.labels.tags[len(start.labels.tags) :]),
+        "new_languages": list(made.labels.languages[len(start.labels.languages) :]),
     }
 
 
-def shard_record(labels: Labels) -> dict[str, Any]:
-    """A person's labels as the JSON of a shard has them; each of several answers is a pair."""
+def shard_record(labels: Labels, language: str | None) -> dict[str, Any]:
+    """A person's labels, with the language of the captions, as the JSON of a shard has them; each
+    of several answers is a pair."""
     return {
-        "captions": [{"text": caption} for caption in labels.captions],
+        "captions": [{"text": caption, "lang": language} for caption in labels.captions],
         "qa": [
             {"question": asked.question, "answer": answer}
             for asked in labels.questions

@@ -65,6 +65,33 @@ def evaluate(
 )
 @click.option("--image", "image_file", type=click.Path(path_type=Path), default=None)
 @click.option("--text", default=None, help="Question, caption or comment.")
+@click.option("--language", default=None, help="Of a caption; default: the model's commonest.")
+@click.option(
+    "--num-beams",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Write by beam search; default: greedy, the likeliest word each time.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    default=None,
+    help="Write with words drawn from the likeliest of this probability (nucleus; 0.9).",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0, min_open=True),
+    default=None,
+    help="Write with words drawn by chance; below 1 likely words gain (1.0).",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=None, help="Of words drawn by chance (0)."
+)
+@click.option(
+    "--write",
+    is_flag=True,
+    help="Answer in the model's own words; for models trained with generative_vqa.",
+)
 @recipe_option
 @root_option
 @json_option
@@ -73,16 +100,24 @@ def predict(
     task: str,
     image_file: Path | None,
     text: str | None,
+    language: str | None,
+    num_beams: int | None,
+    top_p: float | None,
+    temperature: float | None,
+    seed: int | None,
+    write: bool,
     recipe_file: str,
     root: str,
     as_json: bool,
 ) -> None:
     """Ask MODEL about one image and, where the task needs it, one text."""
     from mmcore.models import load_model
-    from mmcore.models.ask import ask
+    from mmcore.models.ask import Writing, ask, search_of
 
     image = _read_image(image_file)
-    answer = ask(load_model(_model_folder(model, recipe_file, root)), task, image, text)
+    writing = Writing(search_of(num_beams, top_p, temperature, seed), language, write)
+    predictor = load_model(_model_folder(model, recipe_file, root))
+    answer = ask(predictor, task, image, text, writing)
     if as_json:
         print_json(answer)
         return
@@ -96,11 +131,16 @@ def predict(
     "--labels",
     required=True,
     type=click.Path(path_type=Path),
-    help="JSONL: image, and any of captions, qa, tags, sentiment.",
+    help="JSONL: image, and any of captions, lang, qa, tags, sentiment.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option("--probe-steps", default=300, show_default=True, help="Steps of the heads alone.")
+@click.option("--probe-lr", default=3e-3, show_default=True, help="Learning rate of the heads.")
 @click.option("--steps", default=200, show_default=True, help="Steps in which all weights learn.")
+@click.option("--lr", default=1e-4, show_default=True, help="Learning rate of all weights.")
+@click.option("--batch-size", default=32, show_default=True, help="Images of one of those steps.")
 @click.option("--minutes", default=5.0, show_default=True, help="Most time that part may take.")
+@click.option("--seed", default=0, show_default=True, help="Of the order and the new names.")
 @recipe_option
 @root_option
 @json_option
@@ -108,23 +148,26 @@ def finetune(
     model: str,
     labels: Path,
     out: Path,
-    steps: int,
-    minutes: float,
     recipe_file: str,
     root: str,
     as_json: bool,
+    **options: float,
 ) -> None:
-    """Teach MODEL a few labels: new tags, answers, sentiments or captions."""
+    """Teach MODEL a few labels: new tags, answers, sentiments or captions.
+
+    First the heads learn alone, then, more gently, all weights.
+    """
     from pydantic import ValidationError
 
     from mmcore.finetune import finetune as teach
     from mmcore.train.finetune import FinetuneSettings
 
     try:
-        settings = FinetuneSettings(steps=steps, minutes=minutes)
+        settings = FinetuneSettings.model_validate(options)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise UserError(f"--{problem['loc'][0]}: {problem['msg']}.") from None
+        option = str(problem["loc"][0]).replace("_", "-")
+        raise UserError(f"--{option}: {problem['msg']}.") from None
     done = teach(_model_folder(model, recipe_file, root), labels, out, settings)
     if as_json:
         print_json(done)

@@ -2,9 +2,10 @@
 
     {"image": "cat.jpg", "captions": ["a cat"], "tags": ["cat"],
      "qa": [{"question": "what is it?", "answer": "cat"}],
-     "sentiment": "positive", "text": "look at him", "split": "test"}
+     "sentiment": "positive", "text": "look at him", "lang": "en", "split": "test"}
 
-Only `image` is needed. A line that cannot be used is counted under a reason and left out.
+Only `image` is needed; `lang` is the language of the captions. A line that cannot be used is
+counted under a reason and left out.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Record:
     text: str | None = None
     """Text that stands beside the image, an input and not a label."""
     split: str | None = None
+    lang: str | None = None
+    """Language of the captions: the primary tag in lower case, `de` of `de-AT`."""
 
 
 class BadRecordError(ValueError):
@@ -104,7 +107,7 @@ def parse_record(line: bytes) -> Record:
     split = data.get("split")
     if split is not None and split not in SPLITS:
         raise BadRecordError("bad_split")
-    return Record(image, parse_labels(data), _text(data), split)
+    return Record(image, parse_labels(data), _text(data), split, _language(data))
 
 
 def parse_labels(data: dict[str, Any]) -> Labels:
@@ -127,6 +130,13 @@ def _text(data: dict[str, Any]) -> str | None:
     if not isinstance(text, str):
         raise BadRecordError("bad_text")
     return text.strip() or None
+
+
+def _language(data: dict[str, Any]) -> str | None:
+    given = data.get("lang")
+    if not isinstance(given, str):
+        return None
+    return given.split("-")[0].strip().lower() or None
 
 
 def _strings(value: Any, reason: str) -> tuple[str, ...]:

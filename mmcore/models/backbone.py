@@ -6,8 +6,12 @@ model's safetensors. Pretrained weights come from a local folder, when a trainin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmcore.errors import UserError
-from mmcore.models.config import BackboneConfig, ImageEncoderConfig
+from mmcore.models.config import BackboneConfig, ImageEncoderConfig, TextEncoderConfig
 
 _WEIGHTS = "model.safetensors"
 
@@ -24,6 +28,7 @@ class TransformersImageEncoder(nn.Module):
     """Any image model whose last hidden state is a grid or a sequence that ends with the grid."""
 
     def __init__(self, config: ImageEncoderConfig) -> None:
+        """UserError where the backbone cannot be built, or does not give the config's tokens."""
         super().__init__()
         assert config.backbone is not None
         self.config = config
@@ -36,34 +41,105 @@ class TransformersImageEncoder(nn.Module):
         self.register_buffer("offset", offset[:, None, None], persistent=False)
         self.scale: Tensor
         self.offset: Tensor
+        self._check_shape(config.backbone.family)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels [B, 3, S, S] -> [B, G * G, W]; UserError where the shape differs."""
+        """Normalised pixels [B, 3, S, S] -> [B, G * G, W]."""
+        places = self.config.grid**2
+        return self._states(pixels)[:, -places:]  # class and register tokens stand in front
+
+    def _states(self, pixels: Tensor) -> Tensor:
         states = self.backbone(pixel_values=pixels * self.scale + self.offset).last_hidden_state
-        if states.ndim == 4:
-            states = states.flatten(2).transpose(1, 2)
-        places, width = self.config.grid**2, self.config.widths[-1]
+        return states.flatten(2).transpose(1, 2) if states.ndim == 4 else states
+
+    def _check_shape(self, family: str) -> None:
+        size, places, width = self.config.size, self.config.grid**2, self.config.widths[-1]
+        pixels = torch.zeros(1, 3, size, size, device=self.scale.device)
+        if pixels.is_meta:  # a model of shapes only
+            return
+        with _trial(
+            self.backbone,
+            f"The image backbone {family!r} cannot read pictures of {size} x {size} pixels",
+            "set image_size and patch_size in train.model.image.backbone.options as image.size "
+            "and image.patch have them",
+        ):
+            states = self._states(pixels)
         if states.shape[1] < places or states.shape[2] != width:
             raise UserError(
-                f"The image backbone gives {states.shape[1]} tokens of width {states.shape[2]}; "
-                f"the config says {places} of {width}: correct image.widths, size or patch."
+                f"The image backbone {family!r} gives {states.shape[1]} tokens of width "
+                f"{states.shape[2]}; the config says {places} of {width}: correct image.widths, "
+                "size or patch, or patch_size in train.model.image.backbone.options."
             )
-        return states[:, -places:]  # class and register tokens stand in front
 
 
 class TransformersTextEncoder(nn.Module):
-    """Any text model that takes embedded tokens; they are our tokenizer's."""
+    """Any text model that takes embedded tokens; they are our tokenizer's, so the backbone's own
+    table of words is left out."""
 
-    def __init__(self, config: BackboneConfig, width: int) -> None:
+    def __init__(self, config: TextEncoderConfig, width: int) -> None:
+        """UserError where the backbone cannot be built, or cannot read texts of the config."""
         super().__init__()
-        self.backbone = _build(config)
+        assert config.backbone is not None
+        self.backbone = _build(config.backbone)
         found = getattr(self.backbone.config, "hidden_size", None)
         if found != width:
             raise UserError(f"The text backbone's hidden_size {found} must be the width {width}.")
+        self._without_words()
+        self._check_length(config.backbone.family, config.max_tokens, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Embedded tokens [B, T, D] and mask [B, T] -> [B, T, D]."""
         return self.backbone(inputs_embeds=x, attention_mask=mask.long()).last_hidden_state
+
+    def _without_words(self) -> None:
+        """Models that were saved while the table was kept still load."""
+        try:
+            words = self.backbone.get_input_embeddings()  # type: ignore[operator]
+            named = [name for name, module in self.backbone.named_modules() if module is words]
+            self.backbone.set_input_embeddings(nn.Identity())  # type: ignore[operator]
+        except NotImplementedError:  # the library does not say where it is
+            return
+        unused = [f"backbone.{name}.weight" for name in named]
+        self.register_load_state_dict_pre_hook(partial(_leave_out, unused))
+
+    def _check_length(self, family: str, tokens: int, width: int) -> None:
+        device = next(self.backbone.parameters()).device
+        mask = torch.ones(1, tokens, dtype=torch.bool, device=device)
+        if mask.is_meta:  # a model of shapes only
+            return
+        with _trial(
+            self.backbone,
+            f"The text backbone {family!r} cannot read {tokens} embedded tokens of width {width}",
+            "correct train.model.text.backbone.options (max_position_embeddings with room for "
+            "text.max_tokens, an embedding_size of the width), or choose another family",
+        ):
+            self(torch.zeros(1, tokens, width, device=device), mask)
+
+
+def _leave_out(
+    names: list[str], module: nn.Module, state: dict[str, Any], prefix: str, *_: object
+) -> None:
+    for name in names:
+        state.pop(prefix + name, None)
+
+
+@contextmanager
+def _trial(backbone: nn.Module, fails: str, remedy: str) -> Iterator[None]:
+    """One forward pass on nothing, before a training finds out: without a gradient, and without a
+    change to running averages or random numbers. UserError where it fails."""
+    backbone.eval()
+    try:
+        with torch.no_grad():
+            yield
+    except Exception as error:  # whatever a foreign forward may raise
+        raise UserError(f"{fails} ({_first_line(error)}): {remedy}.") from None
+    finally:
+        backbone.train()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].strip().rstrip(".")
 
 
 def load_pretrained(encoder: nn.Module, folder: Path) -> str:

@@ -12,6 +12,7 @@ from mmcore.errors import UserError
 
 SPECIAL_TOKENS = {"[PAD]": 0, "[BOS]": 1, "[EOS]": 2, "[MASK]": 3}
 PAD, BOS, EOS, MASK = 0, 1, 2, 3
+MAX_ANSWER = 8  # tokens of a written answer, EOS among them
 
 
 class _Record(BaseModel):
@@ -21,7 +22,9 @@ class _Record(BaseModel):
 class TowerConfig(_Record):
     """A frozen image model from elsewhere, an ONNX file kept beside the weights."""
 
-    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of the file")
+    sha256: str = Field(
+        pattern="^[0-9a-f]{64}$", description="SHA-256 of the ONNX file, in hexadecimal"
+    )
     mean: tuple[float, float, float] = Field(
         (123.675, 116.28, 103.53), description="taken from 0..255 pixels; ImageNet's"
     )
@@ -51,12 +54,16 @@ class ImageEncoderConfig(_Record):
     widths[-1] channels, one for each ``patch`` x ``patch`` pixels; ``transformers``: a backbone of
     that library with such an output."""
 
-    kind: Literal["cnn", "convnext", "plain", "vit", "tower", "transformers"] = "cnn"
+    kind: Literal["cnn", "convnext", "plain", "vit", "tower", "transformers"] = Field(
+        "cnn", description="plain, cnn, convnext, vit, tower or transformers"
+    )
     size: int = Field(64, ge=16, le=1024, description="height and width of the input in pixels")
-    patch: int = Field(4, ge=2, le=32, description="stride of the stem; plain has none")
-    widths: tuple[int, ...] = (64, 128)
-    depths: tuple[int, ...] = (2, 3)
-    heads: int = Field(4, ge=1)
+    patch: int = Field(4, ge=2, le=32, description="stride of the stem in pixels; plain has none")
+    widths: tuple[int, ...] = Field(
+        (64, 128), description="channels of each stage; the last are those of the output"
+    )
+    depths: tuple[int, ...] = Field((2, 3), description="blocks of each stage")
+    heads: int = Field(4, ge=1, description="attention heads of a vit")
     tower: TowerConfig | None = Field(None, description="for kind tower: which model")
     backbone: BackboneConfig | None = Field(None, description="for kind transformers: which")
 
@@ -96,10 +103,14 @@ class TextEncoderConfig(_Record):
     their order), or a backbone of the ``transformers`` library, over at most ``max_tokens``
     tokens."""
 
-    kind: Literal["transformer", "gru", "lstm", "bag", "transformers"] = "transformer"
-    depth: int = Field(2, ge=1)
-    heads: int = Field(4, ge=1)
-    max_tokens: int = Field(40, ge=4, le=1024)
+    kind: Literal["transformer", "gru", "lstm", "bag", "transformers"] = Field(
+        "transformer", description="transformer, gru, lstm, bag or transformers"
+    )
+    depth: int = Field(2, ge=1, description="blocks or recurrent layers")
+    heads: int = Field(4, ge=1, description="attention heads of a transformer")
+    max_tokens: int = Field(
+        40, ge=4, le=1024, description="longest text, read or written; the rest is cut off"
+    )
     word_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of a text's tokens that a training step hides"
     )
@@ -110,20 +121,27 @@ class TextEncoderConfig(_Record):
         _check_backbone(self.kind, self.backbone)
         return self
 
+    @property
+    def can_write_answers(self) -> bool:
+        """Whether ``max_tokens`` has room for a word of a question and a written answer to it."""
+        return self.max_tokens > MAX_ANSWER + 2
+
 
 class AudioEncoderConfig(_Record):
     """``cnn`` or ``transformer`` over the log-mel spectrogram of a clip; each of ``widths`` halves
     its length (and, in a cnn, its pitches)."""
 
-    kind: Literal["cnn", "transformer"] = "cnn"
+    kind: Literal["cnn", "transformer"] = Field("cnn", description="cnn or transformer")
     rate: int = Field(16_000, ge=4_000, le=48_000, description="samples a second")
     seconds: float = Field(4.0, gt=0, le=60, description="longest clip; the rest is not heard")
     window: int = Field(400, ge=32, description="samples of one spectrum")
     hop: int = Field(160, ge=16, description="samples between neighbouring spectra")
     mels: int = Field(64, ge=8, le=256, description="pitches of the spectrogram")
-    widths: tuple[int, ...] = Field((32, 64, 128), min_length=1)
+    widths: tuple[int, ...] = Field(
+        (32, 64, 128), min_length=1, description="channels of each halving"
+    )
     depth: int = Field(2, ge=1, description="blocks of a transformer")
-    heads: int = Field(4, ge=1)
+    heads: int = Field(4, ge=1, description="attention heads of a transformer")
 
     @model_validator(mode="after")
     def _check(self) -> AudioEncoderConfig:
@@ -157,26 +175,32 @@ class AudioEncoderConfig(_Record):
 
 
 class ModelConfig(_Record):
-    """A whole model. ``audio`` adds a third modality. The last five fields come from the tokenizer
-    and the training labels."""
+    """A whole model. ``audio`` adds a third modality. The last four fields come from the
+    tokenizer and the training labels."""
 
     width: int = Field(128, ge=8, description="width of text, fusion, decoder and aligned tokens")
     embed_dim: int = Field(128, ge=8, description="width of the retrieval embedding")
-    image: ImageEncoderConfig = ImageEncoderConfig()
-    text: TextEncoderConfig = TextEncoderConfig()
-    audio: AudioEncoderConfig | None = None
-    alignment: Literal["linear", "conv", "attention", "pooled"] = "attention"
+    image: ImageEncoderConfig = Field(ImageEncoderConfig(), description="image encoder")
+    text: TextEncoderConfig = Field(TextEncoderConfig(), description="text encoder")
+    audio: AudioEncoderConfig | None = Field(None, description="audio encoder; null: no sound")
+    alignment: Literal["linear", "conv", "attention", "pooled"] = Field(
+        "attention", description="linear, conv, attention or pooled"
+    )
     alignment_queries: int = Field(8, ge=1, description="learned queries of attention pooling")
-    fusion: Literal["concat", "gated", "cross_attention"] = "cross_attention"
-    fusion_depth: int = Field(2, ge=1)
-    decoder_depth: int = Field(2, ge=1)
+    fusion: Literal["concat", "gated", "cross_attention"] = Field(
+        "cross_attention", description="concat, gated or cross_attention"
+    )
+    fusion_depth: int = Field(2, ge=1, description="layers of cross_attention")
+    decoder_depth: int = Field(2, ge=1, description="blocks of the caption decoder")
     heads: int = Field(4, ge=1, description="attention heads of fusion and decoder")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of the values that a training step sets to zero"
+    )
     reconstruction_size: int = Field(16, ge=4, description="pixels per side of the image loss")
-    vocab_size: int = Field(8, ge=4)
-    answers: int = Field(1, ge=1)
-    tags: int = Field(1, ge=1)
-    languages: int = Field(1, ge=1)
+    vocab_size: int = Field(8, ge=4, description="token ids of the tokenizer")
+    answers: int = Field(1, ge=1, description="answers to choose from")
+    tags: int = Field(1, ge=1, description="tags to choose from")
+    languages: int = Field(1, ge=1, description="languages of the captions")
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:

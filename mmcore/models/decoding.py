@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
@@ -36,7 +37,9 @@ class Search(BaseModel):
         0.9, gt=0, le=1, description="nucleus: draw from the likeliest tokens of this probability"
     )
     temperature: float = Field(1.0, gt=0, description="nucleus: below 1 likely tokens gain")
-    seed: int = Field(0, ge=0, description="nucleus: the same seed draws the same texts")
+    seed: int = Field(
+        0, ge=0, description="nucleus: the same seed draws the same texts, in chunks of any size"
+    )
 
 
 class _Writer:
@@ -106,11 +109,14 @@ def decode(
     language: Tensor,
     search: Search,
     most: int | None = None,
+    first: int = 0,
 ) -> Tensor:
     """What the decoder writes after each prompt about its context.
 
     table: token embeddings [V, D]; prompts: int64 [B, P], BOS first, PAD behind; language:
-    int64 [B]; most: tokens to write, EOS among them, at most what the decoder has positions for.
+    int64 [B]; most: tokens to write, EOS among them, at most what the decoder has positions for;
+    first: number of the first of these rows among all that a nucleus search draws for, so that they
+    may come in chunks.
     The decoder must be in evaluation mode. Returns int64 [B, <= most], PAD after the end, no EOS.
     """
     rows_each = search.beams if search.kind == "beam" else 1
@@ -120,19 +126,21 @@ def decode(
     if search.kind == "beam":
         ids = _beam(writer, len(prompts), search)
     else:
-        ids = _one_by_one(writer, search)
+        ids = _one_by_one(writer, search, first)
     return ids.masked_fill(ids == EOS, PAD)
 
 
-def _one_by_one(writer: _Writer, search: Search) -> Tensor:
-    generator = torch.Generator(writer.table.device).manual_seed(search.seed)
-    log_chances, written = writer.start(), []
+def _one_by_one(writer: _Writer, search: Search, first: int) -> Tensor:
+    chances = None if search.kind == "greedy" else _uniform(writer, search.seed, first)
+    log_chances = writer.start()
+    written: list[Tensor] = []
     done = torch.zeros(len(log_chances), dtype=torch.bool, device=log_chances.device)
     while True:
-        if search.kind == "greedy":
+        if chances is None:
             tokens = log_chances.argmax(dim=1)
         else:
-            tokens = sample_nucleus(log_chances, search.top_p, search.temperature, generator)
+            uniform = chances[:, len(written)]
+            tokens = sample_nucleus(log_chances, search.top_p, search.temperature, uniform)
         written.append(tokens.masked_fill(done, PAD))
         done |= tokens == EOS
         if len(written) == writer.most or bool(done.all()):
@@ -140,15 +148,26 @@ def _one_by_one(writer: _Writer, search: Search) -> Tensor:
         log_chances = writer.next(written[-1])
 
 
+def _uniform(writer: _Writer, seed: int, first: int) -> Tensor:
+    """Numbers in 0..1 for rows first, first + 1, ... and each of their tokens: [R, places]. A row
+    has its own part of the seed's one sequence, whatever stands beside it."""
+    rows, places = len(writer.prompts), writer.decoder.max_tokens
+    sequence = np.random.Generator(np.random.PCG64(seed).advance(first * places))
+    drawn = torch.from_numpy(sequence.random((rows, places))).float()
+    return drawn.to(writer.table.device)
+
+
 def sample_nucleus(
-    log_chances: Tensor, top_p: float, temperature: float, generator: torch.Generator
+    log_chances: Tensor, top_p: float, temperature: float, uniform: Tensor
 ) -> Tensor:
-    """One token of each row of log_chances [R, V], drawn from the fewest likeliest tokens whose
-    probability reaches top_p (Holtzman 2020, arXiv:1904.09751) -> int64 [R]."""
+    """One token of each row of log_chances [R, V], drawn by a number in 0..1, uniform [R], from the
+    fewest likeliest tokens whose probability reaches top_p (Holtzman 2020, arXiv:1904.09751)
+    -> int64 [R]."""
     chances, order = (log_chances / temperature).softmax(dim=1).sort(dim=1, descending=True)
-    before = chances.cumsum(dim=1) - chances
-    chances = chances.masked_fill(before >= top_p, 0)
-    return order.gather(1, torch.multinomial(chances, 1, generator=generator))[:, 0]
+    upto = chances.cumsum(dim=1)
+    last = ((upto - chances) < top_p).sum(dim=1, keepdim=True) - 1
+    chosen = (upto < uniform[:, None] * upto.gather(1, last)).sum(dim=1, keepdim=True)
+    return order.gather(1, chosen)[:, 0]
 
 
 def _beam(writer: _Writer, batch: int, search: Search) -> Tensor:

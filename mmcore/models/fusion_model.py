@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mmcore.errors import UserError
 from mmcore.models.alignment import Alignment, masked_mean
 from mmcore.models.audio_encoder import AudioEncoder
-from mmcore.models.config import BOS, PAD, ModelConfig
+from mmcore.models.config import BOS, MAX_ANSWER, PAD, ModelConfig
 from mmcore.models.decoding import Search, decode
 from mmcore.models.fusion import build_fusion
 from mmcore.models.heads import (
@@ -30,7 +30,7 @@ from mmcore.models.heads import (
 from mmcore.models.image_encoder import build_image_encoder
 from mmcore.models.labels import SENTIMENTS
 from mmcore.models.layers import Encoded, full_precision, init_weights, learned
-from mmcore.models.prompts import MAX_ANSWER, question_prompts
+from mmcore.models.prompts import question_prompts
 from mmcore.models.text_encoder import build_text_encoder, hide_words
 
 _PIXEL_MEAN, _PIXEL_DEVIATION = 127.5, 64.0
@@ -182,20 +182,28 @@ class FusionModel(nn.Module):
         return F.linear(self.captioning(ids, language, image, table), table)
 
     def write_captions(
-        self, language: Tensor, image: Encoded, search: Search | None = None
+        self, language: Tensor, image: Encoded, search: Search | None = None, first: int = 0
     ) -> Tensor:
-        """Captions of ``search``'s kind (greedy) -> ids [B, L], PAD at the end."""
+        """Captions of ``search``'s kind (greedy) -> ids [B, L], PAD at the end; ``first`` as in
+        ``decode``."""
         start = torch.full((len(language), 1), BOS, device=language.device)
-        return self.write(start, language, image, search)
+        return self.write(start, language, image, search, first=first)
 
     def write_answers(
-        self, questions: Tensor, image: Encoded, search: Search | None = None
+        self, questions: Tensor, image: Encoded, search: Search | None = None, first: int = 0
     ) -> Tensor:
         """Answers in the decoder's own words to questions [B, T] (BOS ... EOS, PAD behind), each
-        about its image -> ids [B, <= MAX_ANSWER], PAD at the end."""
+        about its image -> ids [B, <= MAX_ANSWER], PAD at the end; ``first`` as in ``decode``.
+
+        UserError where text.max_tokens has no room for a question and an answer."""
+        if not self.config.text.can_write_answers:
+            raise UserError(
+                f"This model reads and writes {self.config.text.max_tokens} tokens, too few for a "
+                f"question and an answer: train one with text.max_tokens above {MAX_ANSWER + 2}."
+            )
         prompts = question_prompts(questions, self.config.text.max_tokens - MAX_ANSWER)
         language = torch.zeros(len(prompts), dtype=torch.long, device=prompts.device)
-        return self.write(prompts, language, image, search, MAX_ANSWER)
+        return self.write(prompts, language, image, search, MAX_ANSWER, first)
 
     def write(
         self,
@@ -204,11 +212,12 @@ class FusionModel(nn.Module):
         context: Encoded,
         search: Search | None = None,
         most: int | None = None,
+        first: int = 0,
     ) -> Tensor:
         """What the decoder writes after prompts [B, P] about the context, of any modality, in at
-        most ``most`` tokens -> ids [B, L], PAD at the end."""
-        table = self.token_embedding.weight
-        return decode(self.captioning, table, context, prompts, language, search or Search(), most)
+        most ``most`` tokens -> ids [B, L], PAD at the end; ``first`` as in ``decode``."""
+        table, search = self.token_embedding.weight, search or Search()
+        return decode(self.captioning, table, context, prompts, language, search, most, first)
 
     def reconstruction_target(self, pixels: Tensor) -> Tensor:
         """Normalised pixels -> the small picture that the image loss compares with."""

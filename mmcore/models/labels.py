@@ -14,7 +14,8 @@ class Labels(BaseModel):
     """Names of the classes, in the order of the head's outputs.
 
     ``languages``: languages of the training captions, commonest first; captions are written in
-    the first unless asked otherwise.
+    the first unless asked otherwise. ``writes_answers``: whether the decoder was taught to write
+    the answers (loss_weights.generative_vqa); of older models it is not known, and False.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,6 +24,7 @@ class Labels(BaseModel):
     tags: tuple[str, ...] = ()
     sentiment: tuple[str, ...] = SENTIMENTS
     languages: tuple[str, ...] = (UNKNOWN_LANGUAGE,)
+    writes_answers: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:

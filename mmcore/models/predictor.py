@@ -74,7 +74,9 @@ class Predictor:
         UserError for a model without audio, or where a file cannot be read."""
         config = self._model.config.audio
         if config is None:
-            raise UserError("This model was trained without sound.")
+            raise UserError(
+                "This model was trained without sound: use one that has audio in its config."
+            )
         rows = []
         for chunk in self._chunks(sounds):
             waveforms, lengths = decode_wavs(chunk, config.rate, config.samples)
@@ -100,7 +102,7 @@ class Predictor:
         for chunk in self._chunks(images):
             encoded = self._image(chunk)
             asked = torch.full((len(encoded.pooled),), number, device=self.device)
-            ids = self._model.write_captions(asked, encoded, search)
+            ids = self._model.write_captions(asked, encoded, search, len(texts))
             texts.extend(self._tokenizer.decode(ids.tolist()))
         return texts
 
@@ -130,9 +132,8 @@ class Predictor:
             ids = self._tokenizer.encode(questions[start:stop], self._model.config.text.max_tokens)
             image = self._image_rows(images, start, stop)
             asked = torch.from_numpy(ids).to(self.device)
-            texts.extend(
-                self._tokenizer.decode(self._model.write_answers(asked, image, search).tolist())
-            )
+            written = self._model.write_answers(asked, image, search, start)
+            texts.extend(self._tokenizer.decode(written.tolist()))
         return texts
 
     @torch.inference_mode()

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from mmcore.models.config import EOS, MASK, PAD
 
-MAX_ANSWER = 8  # tokens of a written answer, EOS among them
-
 
 def question_prompts(questions: Tensor, room: int) -> Tensor:
-    """Questions int64 [Q, T], framed by BOS and EOS, as prompts [Q, <= room]: MASK for EOS.
+    """Questions int64 [Q, T], framed by BOS and EOS, as prompts [Q, <= room], where room is at
+    least 2: MASK for EOS.
 
     A question that is too long loses its end, not its mask.
     """

@@ -84,5 +84,5 @@ def build_text_encoder(config: TextEncoderConfig, width: int, dropout: float) ->
     if config.kind == "bag":
         return BagTextEncoder()
     if config.backbone is not None:
-        return TransformersTextEncoder(config.backbone, width)
+        return TransformersTextEncoder(config, width)
     return RecurrentTextEncoder(config, width, dropout)

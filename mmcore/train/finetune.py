@@ -24,7 +24,7 @@ from mmcore.errors import UserError
 from mmcore.models.artifact import Artifact
 from mmcore.models.fusion_model import FusionModel, normalise_pixels
 from mmcore.models.images import decode_images
-from mmcore.models.labels import Labels
+from mmcore.models.labels import UNKNOWN_LANGUAGE, Labels
 from mmcore.models.predictor import Predictor
 from mmcore.shards.order import SampleOrder
 from mmcore.train.batches import Batch, make_batch
@@ -69,7 +69,10 @@ def finetune(
     sentiment). `UserError` where none has a label, or a picture cannot be decoded.
     """
     if start.tower is not None:
-        raise UserError("A model with a frozen tower cannot be fine-tuned on pictures.")
+        raise UserError(
+            "A model on a frozen tower cannot be fine-tuned on pictures: choose one that reads "
+            "pixels (image.kind other than tower)."
+        )
     labels = extended(start.labels, records)
     model = _begin(folder, start, labels, settings.seed)
     pixels = decode_images(list(pictures), model.config.image.size)
@@ -87,13 +90,20 @@ def finetune(
 
 
 def extended(known: Labels, records: Sequence[dict[str, Any]]) -> Labels:
-    """The vocabularies with what the records add behind them."""
+    """The vocabularies with what the records add behind them; a caption without a language adds
+    none, it counts as one of the first."""
     most = len(records) * _CHUNK + 1
     found = build_labels(records, 1, 1, most, most)
     answers = tuple(name for name in found.answers if name not in set(known.answers))
     tags = tuple(name for name in found.tags if name not in set(known.tags))
+    spoken = {*known.languages, UNKNOWN_LANGUAGE}
+    languages = tuple(name for name in found.languages if name not in spoken)
     return known.model_copy(
-        update={"answers": (*known.answers, *answers), "tags": (*known.tags, *tags)}
+        update={
+            "answers": (*known.answers, *answers),
+            "tags": (*known.tags, *tags),
+            "languages": (*known.languages, *languages),
+        }
     )
 
 
@@ -120,7 +130,11 @@ def keep_opinions(
 
 def _begin(folder: Path, start: Artifact, labels: Labels, seed: int) -> FusionModel:
     torch.manual_seed(seed)
-    sizes = {"answers": max(1, len(labels.answers)), "tags": max(1, len(labels.tags))}
+    sizes = {
+        "answers": max(1, len(labels.answers)),
+        "tags": max(1, len(labels.tags)),
+        "languages": len(labels.languages),
+    }
     model = FusionModel(start.model.config.model_copy(update=sizes))
     warm_start(model, labels, start.tokenizer, folder)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -7,7 +7,9 @@ are the blocks that run in the end.
 from __future__ import annotations
 
 import torch
+from torch import nn
 
+from mmcore.errors import UserError
 from mmcore.models.backbone import TransformersImageEncoder, TransformersTextEncoder
 from mmcore.models.fusion_model import FusionModel
 from mmcore.models.layers import Block
@@ -46,4 +48,14 @@ def recompute_blocks(model: FusionModel) -> None:
         if isinstance(module, Block):
             module.recompute = True
         if isinstance(module, TransformersImageEncoder | TransformersTextEncoder):
-            module.backbone.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+            _recompute_backbone(module.backbone)
+
+
+def _recompute_backbone(backbone: nn.Module) -> None:
+    try:
+        backbone.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    except ValueError:  # the library's word for: this architecture has no blocks to recompute
+        raise UserError(
+            f"The backbone {type(backbone).__name__} cannot recompute its activations: set "
+            "train.activation_checkpointing to false."
+        ) from None

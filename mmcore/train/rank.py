@@ -95,6 +95,7 @@ def train_rank(
         settings.min_tags,
         settings.max_answers,
         settings.max_tags,
+        settings.loss_weights.generative_vqa > 0,
     )
     config = fitted(job.architecture, labels, tokenizer)
     # a model that is to be divided reaches the device in pieces

@@ -17,7 +17,7 @@ from mmcore.errors import MmcoreError, UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.lake.manifest import Parent, input_fingerprint
 from mmcore.lake.version import code_version
-from mmcore.models.config import ModelConfig, load_preset, preset_names
+from mmcore.models.config import MAX_ANSWER, ModelConfig, load_preset, preset_names
 from mmcore.train.owner import Ownership, is_owned, owned
 from mmcore.train.run_folder import RunFolder
 from mmcore.train.settings import TrainSettings
@@ -37,6 +37,14 @@ _HOW_NOT_WHAT = {
 }
 """Settings that a run may go on with after they were changed: they decide where and how it is
 computed, not what."""
+
+_SET_ELSEWHERE = {
+    "vocab_size": "it is that of the tokenizer, see tokenize.vocab_size",
+    "answers": "they are those of the training samples, see train.max_answers",
+    "tags": "they are those of the training samples, see train.max_tags",
+    "languages": "they are those of the training samples' captions",
+}
+"""Sizes of the model that data gives, and what decides them."""
 
 
 class WorkerRange(BaseModel):
@@ -114,6 +122,8 @@ class Config(TrainSettings):
 
     @model_validator(mode="after")
     def _known_model(self) -> Config:
+        for name in sorted(self.model.keys() & _SET_ELSEWHERE.keys()):
+            raise ValueError(f"leave {name} out of model: {_SET_ELSEWHERE[name]}")
         try:
             model = load_preset(self.preset, **self.model)
         except UserError as error:
@@ -122,6 +132,11 @@ class Config(TrainSettings):
             raise ValueError(
                 "loss_weights.masked_text needs a text encoder whose tokens read one another: "
                 "set it to 0, or choose another text.kind than bag"
+            )
+        if self.loss_weights.generative_vqa and not model.text.can_write_answers:
+            raise ValueError(
+                "loss_weights.generative_vqa needs room for a question and an answer: set it to 0, "
+                f"or model.text.max_tokens above {MAX_ANSWER + 2}"
             )
         if model.audio is not None:
             raise ValueError("shards hold no sound: leave audio out of model")

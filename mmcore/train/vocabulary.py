@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmcore.models.config import MAX_ANSWER
 from mmcore.models.labels import UNKNOWN_LANGUAGE, Labels
-from mmcore.models.prompts import MAX_ANSWER
 from mmcore.models.text import TextTokenizer, pad_ids
 
 
@@ -20,9 +20,13 @@ def build_labels(
     min_tags: int,
     max_answers: int,
     max_tags: int,
+    writes_answers: bool = False,
 ) -> Labels:
     """Labels of the sample records (the JSON of a shard): names seen often enough, commonest
-    first and then by name, at most ``max_*`` of them; languages of captions, all of them."""
+    first and then by name, at most ``max_*`` of them; languages of captions, all of them.
+
+    writes_answers: whether the decoder learns to write the answers, which the labels remember.
+    """
     answers: Counter[str] = Counter()
     tags: Counter[str] = Counter()
     languages: Counter[str] = Counter()
@@ -34,6 +38,7 @@ def build_labels(
         answers=_commonest(answers, min_answers, max_answers),
         tags=_commonest(tags, min_tags, max_tags),
         languages=_commonest(languages, 1, len(languages)) or (UNKNOWN_LANGUAGE,),
+        writes_answers=writes_answers,
     )
 
 

@@ -29,6 +29,7 @@ def test_every_field_is_read():
             sentiment="positive",
             text="look",
             split="val",
+            lang="de-AT",
         )
     )
     assert record.labels == Labels(
@@ -37,7 +38,13 @@ def test_every_field_is_read():
         tags=("cat",),
         sentiment="positive",
     )
-    assert (record.text, record.split) == ("look", "val")
+    assert (record.text, record.split, record.lang) == ("look", "val", "de")
+
+
+def test_a_language_that_is_no_text_is_unknown():
+    assert parse_record(_line()).lang is None
+    assert parse_record(_line(lang=["de"])).lang is None
+    assert parse_record(_line(lang=" ")).lang is None
 
 
 def test_one_caption_may_be_a_plain_text():

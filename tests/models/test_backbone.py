@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from mmcore.errors import UserError
 from mmcore.models import load_model
-from mmcore.models.artifact import Artifact, save_artifact
+from mmcore.models.artifact import Artifact, artifact_files, save_artifact
 from mmcore.models.backbone import load_pretrained
+from mmcore.models.predictor import Predictor
 from mmcore.train.augment import Augmentation
 from mmcore.train.batches import make_batch
 from mmcore.train.losses import Modes, TaskLosses
@@ -29,6 +30,9 @@ VIT = {"family": "vit", "options": {**SMALL, "intermediate_size": 64, "image_siz
 CONVNEXT = {"family": "convnext",
             "options": {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2,
                         "patch_size": 4}}  # fmt: skip
+RESNET = {"family": "resnet",
+          "options": {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1],
+                      "layer_type": "basic"}}  # fmt: skip
 BERT = {"family": "bert", "options": {**SMALL, "intermediate_size": 64, "vocab_size": 4}}
 
 
@@ -84,11 +88,64 @@ def test_weights_of_another_architecture_and_missing_ones_are_refused(tmp_path: 
     [
         (_image({"family": "no-such"}), "cannot build a backbone 'no-such'"),
         (_image(VIT, widths=(16,)), "gives 17 tokens of width 32; the config says 16 of 16"),
+        (
+            _image({"family": "vit", "options": {**SMALL, "intermediate_size": 64}}),
+            r"cannot read pictures of 32 x 32 .*224.* image_size and patch_size in train",
+        ),
     ],
 )
-def test_a_backbone_that_does_not_fit_is_refused(image: dict[str, Any], says: str) -> None:
+def test_an_image_backbone_that_does_not_fit_is_refused_before_it_is_trained(
+    image: dict[str, Any], says: str
+) -> None:
     with pytest.raises(UserError, match=says):
-        tiny.model(image=image).encode_image(torch.zeros(1, 3, 32, 32))
+        tiny.model(image=image)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (
+            {"max_position_embeddings": 8},
+            "cannot read 16 embedded tokens .*max_position_embeddings with",
+        ),
+        ({"hidden_size": 16}, "hidden_size 16 must be the width 32"),
+    ],
+)
+def test_a_text_backbone_that_does_not_fit_is_refused_before_it_is_trained(
+    options: dict[str, Any], says: str
+) -> None:
+    backbone = {**BERT, "options": {**BERT["options"], **options}}
+    with pytest.raises(UserError, match=says):
+        tiny.model(text={"kind": "transformers", "backbone": backbone})
+
+
+def test_looking_at_a_new_backbone_leaves_no_trace() -> None:
+    model = tiny.model(image=_image(RESNET))
+    counts = [b for n, b in model.named_buffers() if n.endswith("num_batches_tracked")]
+    assert counts and not any(counts)
+    assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "electra", "modernbert"])
+def test_the_words_of_a_text_backbone_are_neither_kept_nor_saved(family: str) -> None:
+    own = {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64}  # names of distilbert
+    options = own if family == "distilbert" else {**SMALL, "intermediate_size": 64}
+    options |= {"vocab_size": 60_000} | ({"embedding_size": 32} if family == "electra" else {})
+    backbone = {"family": family, "options": options}
+    state = tiny.model(text={"kind": "transformers", "backbone": backbone}).state_dict()
+    assert not [name for name, tensor in state.items() if 60_000 in tensor.shape]
+
+
+def test_a_model_that_was_saved_with_those_words_still_loads(tmp_path: Path) -> None:
+    model = tiny.model(text={"kind": "transformers", "backbone": BERT}).eval()
+    words = {"text_encoder.backbone.embeddings.word_embeddings.weight": torch.zeros(4, 32)}
+    files = artifact_files(
+        {**model.state_dict(), **words}, model.config, tiny.LABELS, tiny.tokenizer()
+    )
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    expected = Predictor(Artifact(model, tiny.LABELS, tiny.tokenizer())).encode_texts(["a", "b"])
+    np.testing.assert_array_equal(load_model(tmp_path).encode_texts(["a", "b"]), expected)
 
 
 def test_without_the_library_the_message_says_what_to_install(

@@ -8,7 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
+from torch import Tensor
 
+from mmcore.errors import UserError
 from mmcore.models.config import BOS, EOS, MASK, PAD
 from mmcore.models.decoding import Search, decode, sample_nucleus
 from mmcore.models.fusion_model import FusionModel
@@ -107,11 +109,40 @@ def test_nucleus_repeats_with_its_seed_and_a_tiny_nucleus_is_greedy() -> None:
 
 def test_nucleus_draws_the_likeliest_tokens_by_their_chances() -> None:
     log_chances = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(20_000, 4)
-    drawn = sample_nucleus(log_chances, 0.7, 1.0, torch.Generator().manual_seed(0))
+    uniform = torch.rand(20_000, generator=torch.Generator().manual_seed(0))
+    drawn = sample_nucleus(log_chances, 0.7, 1.0, uniform)
     shares = torch.bincount(drawn, minlength=4) / len(drawn)
     torch.testing.assert_close(
         shares, torch.tensor([0.5 / 0.8, 0.3 / 0.8, 0.0, 0.0]), atol=0.02, rtol=0
     )
+    ends = sample_nucleus(log_chances[:2], 0.7, 1.0, torch.tensor([0.0, 1.0]))
+    assert ends.tolist() == [0, 1]
+
+
+@torch.no_grad()
+def test_each_row_draws_its_own_text_whatever_stands_beside_it() -> None:
+    model, context = _model(), _context(1)
+    same = Encoded(context.tokens.expand(7, -1, -1), None, context.pooled.expand(7, -1))
+    language = torch.zeros(7, dtype=torch.long)
+    search = Search(kind="nucleus", seed=3, temperature=2.0)
+    texts = [_words(row) for row in model.write_captions(language, same, search)]
+    assert len({tuple(text) for text in texts}) == 7  # equal pictures, another row
+    for first, last in ((0, 3), (3, 5), (5, 7)):
+        part = Encoded(same.tokens[first:last], None, same.pooled[first:last])
+        written = model.write_captions(language[first:last], part, search, first)
+        assert [_words(row) for row in written] == texts[first:last]
+
+
+def _words(row: Tensor) -> list[int]:
+    return [i for i in row.tolist() if i != PAD]
+
+
+def test_answers_are_not_written_where_there_is_no_room_for_a_question() -> None:
+    questions, context = torch.tensor([[BOS, 9, EOS]]), _context(1)
+    for tokens in (8, 10):
+        with pytest.raises(UserError, match=r"text\.max_tokens above 10"):
+            _model(text={"max_tokens": tokens}).write_answers(questions, context)
+    assert _model(text={"max_tokens": 11}).write_answers(questions, context).shape[1] <= 8
 
 
 def test_a_decoder_block_steps_with_the_kernels_of_other_devices() -> None:

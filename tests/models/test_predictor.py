@@ -13,6 +13,7 @@ from mmcore.errors import UserError
 from mmcore.models import load_model
 from mmcore.models.artifact import save_artifact
 from mmcore.models.config import SPECIAL_TOKENS
+from mmcore.models.decoding import Search
 from mmcore.models.predictor import Predictor
 from tests.models import tiny
 
@@ -53,6 +54,17 @@ def test_results_do_not_depend_on_the_chunk(folder: Path) -> None:
         whole.match(PICTURES, TEXTS), chunked.match(PICTURES, TEXTS), atol=1e-5
     )
     assert whole.caption(PICTURES) == chunked.caption(PICTURES)
+
+
+def test_texts_drawn_by_chance_do_not_depend_on_the_chunk(folder: Path) -> None:
+    whole, chunked = load_model(folder), load_model(folder)
+    chunked.batch_size = 4
+    drawn, questions = Search(kind="nucleus", temperature=2.0), ["where is the square?"] * 6
+    same = [PICTURES[0]] * 6
+    captions = whole.caption(same, search=drawn)
+    assert len(set(captions)) > 1 and chunked.caption(same, search=drawn) == captions
+    answers = whole.write_answers(same, questions, drawn)
+    assert len(set(answers)) > 1 and chunked.write_answers(same, questions, drawn) == answers
 
 
 def test_shapes_dtypes_and_ranges(folder: Path) -> None:
@@ -127,12 +139,17 @@ def test_a_missing_or_damaged_file_is_refused(
         load_model(tmp_path)
 
 
-def test_a_model_of_before_there_was_sound_still_loads(folder: Path, tmp_path: Path) -> None:
+def test_a_model_of_before_there_was_sound_or_a_word_on_written_answers_still_loads(
+    folder: Path, tmp_path: Path
+) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     config = json.loads((folder / "config.json").read_text())
     del config["audio"]
     (tmp_path / "config.json").write_text(json.dumps(config))
+    labels = json.loads((folder / "labels.json").read_text())
+    del labels["writes_answers"]
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
     found, expected = load_model(tmp_path), load_model(folder)
     np.testing.assert_array_equal(found.encode_images(PICTURES), expected.encode_images(PICTURES))
 

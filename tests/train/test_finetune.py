@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,8 @@ def test_names_that_are_new_stand_behind_the_known_ones() -> None:
     labels = extended(tiny.LABELS, records)
     assert labels.tags == (*COLOURS, "square") and labels.answers[-1] == "two"
     assert labels.languages == tiny.LABELS.languages
+    captions = [{"text": "un carré", "lang": "fr"}, {"text": "?"}, {"text": "x", "lang": "de"}]
+    assert extended(tiny.LABELS, [{"captions": captions}]).languages == ("en", "de", "fr")
 
 
 def test_the_old_opinion_stands_in_for_tags_nobody_speaks_of(folder: Path) -> None:
@@ -90,6 +93,31 @@ def test_all_weights_move_in_the_second_part_and_runs_repeat(folder: Path) -> No
     assert np.mean(moved) > 0.8
 
 
+def test_captions_of_a_new_language_are_written_in_it(folder: Path) -> None:
+    pictures, records = world.samples(6)
+    for record in records:
+        record["captions"] = [
+            {"text": "un carre", "lang": "fr"},
+            {"text": "a square", "lang": "en"},
+        ]
+    before = load_artifact(folder)
+    settings = FinetuneSettings(probe_steps=0, steps=150, lr=3e-3)
+    made = finetune(folder, before, pictures, records, settings)
+    assert made.labels.languages == (*tiny.LABELS.languages, "fr")
+    assert set(Predictor(made).caption(pictures, language="fr")) == {"un carre"}
+    assert set(Predictor(made).caption(pictures, language="en")) == {"a square"}
+    with pytest.raises(UserError, match="writes en, de, not"):
+        Predictor(before).caption(pictures[:1], language="fr")
+    table = build_table(records, made.labels, made.tokenizer, 16)
+    assert table.caption_languages.tolist() == [[2, 0]] * 6
+
+
+def test_a_model_on_a_frozen_tower_is_refused_with_what_to_choose(folder: Path) -> None:
+    start = replace(load_artifact(folder), tower=b"onnx")
+    with pytest.raises(UserError, match=r"image\.kind other than tower"):
+        finetune(folder, start, *world.samples(2), FinetuneSettings())
+
+
 def test_a_file_of_labels_becomes_a_model_folder(folder: Path, tmp_path: Path) -> None:
     pictures, records = world.samples(4)
     lines = [
@@ -97,6 +125,7 @@ def test_a_file_of_labels_becomes_a_model_folder(folder: Path, tmp_path: Path) -
         for n, r in enumerate(records)
     ]
     lines[3]["split"] = "test"
+    lines[0] |= {"captions": ["un carré"], "lang": "fr-CA"}
     for n, picture in enumerate(pictures):
         (tmp_path / f"{n}.png").write_bytes(picture)
     lines += [{"image": "none.png", "tags": ["x"]}, {"image": "../x.png"}, {"tags": ["x"]}]
@@ -117,8 +146,10 @@ def test_a_file_of_labels_becomes_a_model_folder(folder: Path, tmp_path: Path) -
         },
         "new_answers": [],
         "new_tags": ["square"],
+        "new_languages": ["fr"],
     }
-    assert load_model(tmp_path / "out").labels.tags == (*COLOURS, "square")
+    labels = load_model(tmp_path / "out").labels
+    assert labels.tags == (*COLOURS, "square") and labels.languages == ("en", "de", "fr")
     with pytest.raises(UserError, match="not empty"):
         finetune_file(folder, file, tmp_path / "out", settings)
 

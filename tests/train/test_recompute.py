@@ -69,6 +69,16 @@ def test_recomputed_blocks_have_the_same_gradients_to_the_bit(
         assert again[name].equal(tensor), name
 
 
+def test_a_backbone_that_cannot_recompute_is_refused() -> None:
+    options = {"hidden_sizes": [16, 32], "depths": [1, 1], "num_stages": 2, "patch_size": 4}
+    image = {
+        **{"kind": "transformers", "patch": 8, "widths": (32,), "depths": (1,)},
+        "backbone": {"family": "convnext", "options": options},
+    }
+    with pytest.raises(UserError, match=r"set train\.activation_checkpointing to false"):
+        _trainer({"image": image}, activation_checkpointing=True)
+
+
 def test_recomputed_blocks_really_run_twice() -> None:
     once = _forwards(_trainer({"image": VIT}))
     assert _forwards(_trainer({"image": VIT}, activation_checkpointing=True)) == 2 * once

@@ -69,6 +69,30 @@ def test_masked_text_is_refused_where_no_token_reads_another() -> None:
     assert _config(model=bag).model == bag
 
 
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [
+        ("vocab_size", r"tokenize\.vocab_size"),
+        ("answers", r"train\.max_answers"),
+        ("tags", r"train\.max_tags"),
+        ("languages", "captions"),
+    ],
+)
+def test_a_size_that_data_gives_is_refused_with_what_decides_it(size: str, says: str) -> None:
+    with pytest.raises(ValidationError, match=f"leave {size} out of model: .*{says}"):
+        _config(model={size: 100})
+
+
+def test_written_answers_are_refused_where_texts_are_too_short_for_them() -> None:
+    short = {"text": {"max_tokens": 10}}
+    with pytest.raises(
+        ValidationError, match=r"generative_vqa .* model\.text\.max_tokens above 10"
+    ):
+        _config(model=short, loss_weights={"generative_vqa": 0.5})
+    assert _config(model=short).model == short
+    _config(model={"text": {"max_tokens": 11}}, loss_weights={"generative_vqa": 0.5})
+
+
 @pytest.mark.slow
 def test_two_ray_workers_train_a_candidate_once(
     lake: Lake, ray_session: None, tmp_path: Path
@@ -183,6 +207,15 @@ def test_a_failed_worker_goes_on_from_its_checkpoint(lake: Lake) -> None:
     record = _record(run)
     assert record["samples_seen"] == 32
     assert set(record["final_validation"]) == {"retrieval", "vqa", "tags", "sentiment", "score"}
+
+
+def test_a_model_remembers_whether_it_was_taught_to_write_answers(lake: Lake) -> None:
+    world.write_shards(lake, DAY, train=8, val=2)
+    for weight in (0.0, 1.0):
+        weights = {"generative_vqa": weight}
+        _, run = _train(lake, f"run-{weight}", max_epochs=1, loss_weights=weights)
+        labels = Labels.model_validate_json(run.result()["labels.json"])
+        assert labels.writes_answers == (weight > 0)
 
 
 def test_the_next_day_goes_on_from_the_champion_with_all_days(lake: Lake) -> None:
