@@ -32,6 +32,7 @@ from torch import multiprocessing
 from mmcore.cluster import ClusterSettings, connect
 from mmcore.lake import Lake
 from mmcore.models.config import load_preset
+from mmcore.train.local_messages import LocalMessages
 from mmcore.train.pixels import Neighbours
 from mmcore.train.rank import Callbacks, Job, train_rank
 from mmcore.train.ranks import Ranks
@@ -96,7 +97,10 @@ def _bare_rank(rank: int, world: int, name: str, job: Job, folder: RunFolder) ->
         meeting = f"file://{tempfile.gettempdir()}/{name}"
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=world)
     neighbours = Neighbours(name, rank, world, dist.barrier if world > 1 else lambda: None)
-    train_rank(job, folder, Ranks(rank, world), neighbours, torch.device("cpu"), callbacks)
+    local = LocalMessages.connect(rank, world, 60.0) if world > 1 else None
+    train_rank(
+        job, folder, Ranks(rank, world, local=local), neighbours, torch.device("cpu"), callbacks
+    )
     if world > 1:
         dist.destroy_process_group()
 

@@ -9,19 +9,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mmcore.train.local_messages import ROOM_BYTES, LocalMessages
+
 
 class _GatherRows(torch.autograd.Function):
     """Rows of all ranks; the backward pass sums every rank's gradient of our own rows."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, rank: int, sizes: list[int]) -> Tensor:
-        ctx.first, ctx.count = sum(sizes[:rank]), len(rows)
-        return _all_rows(rows, sizes)
+    def forward(ctx: Any, rows: Tensor, ranks: Ranks, sizes: list[int]) -> Tensor:
+        ctx.ranks, ctx.first, ctx.count = ranks, sum(sizes[: ranks.rank]), len(rows)
+        return ranks.gather_pieces(rows, sizes)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        total = grads[0].contiguous()
-        dist.all_reduce(total)
+        total = ctx.ranks.sum(grads[0].contiguous())
         return total[ctx.first : ctx.first + ctx.count], None, None
 
 
@@ -30,12 +31,14 @@ class Ranks:
     """``Ranks()`` is a single process; otherwise torch.distributed must be initialised.
 
     even: all ranks hold equally many rows, as is so where the workers divide the batch. If not,
-    the ranks tell one another how many they have, in one more message a call.
+    the ranks tell one another how many they have, in one more message a call. local: a shorter way
+    for what is in the host's memory, where all ranks are on one machine.
     """
 
     rank: int = 0
     world: int = 1
     even: bool = True
+    local: LocalMessages | None = None
 
     def sizes(self, count: int) -> list[int]:
         """How many rows each rank holds, where we hold ``count``."""
@@ -51,19 +54,36 @@ class Ranks:
             return rows
         sizes = self.sizes(len(rows))
         if rows.requires_grad:
-            return _GatherRows.apply(rows, self.rank, sizes)
-        return _all_rows(rows, sizes)
+            return _GatherRows.apply(rows, self, sizes)
+        return self.gather_pieces(rows, sizes)
 
     def gather_pieces(self, piece: Tensor, sizes: list[int]) -> Tensor:
         """Our piece and everyone else's in rank order, without gradients; all ranks know how many
         rows each of them has (``sizes``)."""
-        return piece if self.world == 1 else _all_rows(piece, sizes)
+        if self.world == 1:
+            return piece
+        longest, padded = max(sizes), piece.contiguous()
+        if len(piece) < longest:  # filled up for the journey
+            padded = torch.cat([piece, piece.new_zeros(longest - len(piece), *piece.shape[1:])])
+        near = self._near(piece)
+        if near is not None:
+            parts = near.gather(padded)
+        else:
+            parts = [torch.empty_like(padded) for _ in sizes]
+            dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     def sum(self, values: Tensor) -> Tensor:
         """Element-wise sum over the ranks, in place; returns its argument."""
-        if self.world > 1:
+        near = self._near(values)
+        if near is not None:
+            near.sum(values)
+        elif self.world > 1:
             dist.all_reduce(values)
         return values
+
+    def _near(self, values: Tensor) -> LocalMessages | None:
+        return self.local if values.device.type == "cpu" else None
 
     def sum_gradients(self, parameters: list[torch.nn.Parameter], bucket_mb: int = 64) -> None:
         """Replace every gradient by its sum over the ranks; one that is missing on some ranks
@@ -71,18 +91,36 @@ class Ranks:
 
         One flat message per bucket: on gloo a message costs more than its bytes.
         """
-        if self.world == 1:
+        if self.world == 1 or not parameters:
             return
+        most = bucket_mb << 20 if self._near(parameters[0]) is None else ROOM_BYTES
         bucket: list[torch.nn.Parameter] = []
         size = 0
         for parameter in parameters:
-            bucket.append(parameter)
-            size += parameter.numel() * parameter.element_size()
-            if size >= bucket_mb << 20:
-                _sum_bucket(bucket)
+            more = (parameter.numel() + 1) * parameter.element_size()
+            if bucket and size + more > most:
+                self._sum_bucket(bucket)
                 bucket, size = [], 0
-        if bucket:
-            _sum_bucket(bucket)
+            bucket.append(parameter)
+            size += more
+        self._sum_bucket(bucket)
+
+    def _sum_bucket(self, bucket: list[torch.nn.Parameter]) -> None:
+        present = bucket[0].new_tensor([float(p.grad is not None) for p in bucket])
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
+        summed = self._sum_of([present, *(g.flatten() for g in gradients)])
+        ranks, *pieces = summed.split([len(bucket), *(g.numel() for g in gradients)])
+        for parameter, gradient, piece, count in zip(
+            bucket, gradients, pieces, ranks.tolist(), strict=True
+        ):
+            parameter.grad = gradient.copy_(piece.view_as(gradient)) if count else None
+
+    def _sum_of(self, parts: list[Tensor]) -> Tensor:
+        """The sum over the ranks of flat tensors behind one another; to be read at once."""
+        near = self._near(parts[0])
+        if near is not None and sum(part.nbytes for part in parts) <= ROOM_BYTES:
+            return near.sum_of(parts)
+        return self.sum(torch.cat(parts))
 
     def broadcast(self, tensors: list[Tensor], device: torch.device) -> None:
         """Give every rank the values of rank 0, in place, through ``device``."""
@@ -93,26 +131,3 @@ class Ranks:
                     dist.broadcast(sent, 0)
                     if sent.device != tensor.device:
                         tensor.copy_(sent)
-
-
-def _all_rows(rows: Tensor, sizes: list[int]) -> Tensor:
-    """Everyone's rows in rank order; shorter shares are filled up for the journey."""
-    longest = max(sizes)
-    padded = rows.contiguous()
-    if len(rows) < longest:
-        padded = torch.cat([rows, rows.new_zeros(longest - len(rows), *rows.shape[1:])])
-    parts = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-
-def _sum_bucket(bucket: list[torch.nn.Parameter]) -> None:
-    present = bucket[0].new_tensor([float(p.grad is not None) for p in bucket])
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
-    flat = torch.cat([present, *(g.flatten() for g in gradients)])
-    dist.all_reduce(flat)
-    ranks, *pieces = flat.split([len(bucket), *(g.numel() for g in gradients)])
-    for parameter, gradient, piece, count in zip(
-        bucket, gradients, pieces, ranks.tolist(), strict=True
-    ):
-        parameter.grad = gradient.copy_(piece.view_as(gradient)) if count else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -324,7 +325,7 @@ def _train(job: Job, config: Config, ours: Ownership) -> None:
         run.location,
     )
     try:
-        while not run_group(partial(_work, job, run), settings, ours.lost):
+        while not run_group(partial(_work, job, run, settings.hang_seconds), settings, ours.lost):
             say(STAGE, f"a worker was told to end: starting again. {_standing(run)}")
     except UserError:
         raise
@@ -359,11 +360,12 @@ def _cpus_per_worker(config: Config) -> float:
     return float(config.threads) if room > config.threads else 0.5
 
 
-def _work(job: Job, run: RunFolder, member: Member) -> bool:
-    """One rank of the training, in its own process."""
+def _work(job: Job, run: RunFolder, patience: float, member: Member) -> bool:
+    """One rank of the training, in its own process. patience: seconds to wait for another one."""
     import torch
     import torch.distributed as dist
 
+    from mmcore.train.local_messages import LocalMessages
     from mmcore.train.pixels import Neighbours
     from mmcore.train.rank import Callbacks, train_rank
     from mmcore.train.ranks import Ranks
@@ -376,7 +378,10 @@ def _work(job: Job, run: RunFolder, member: Member) -> bool:
         alive=member.alive,
         report=lambda record: report(STAGE, record),
     )
-    ranks = Ranks(member.rank, member.world)
+    local = None
+    if 1 < member.world == member.local_world and hasattr(os, "memfd_create"):
+        local = LocalMessages.connect(member.rank, member.world, patience)
+    ranks = Ranks(member.rank, member.world, local=local)
     return train_rank(job, run, ranks, neighbours, torch.device(member.device), callbacks)
 
 
