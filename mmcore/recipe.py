@@ -128,6 +128,10 @@ def _with_absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
     if train.tower is not None:
         tower = train.tower.model_copy(update={"file": str(folder / train.tower.file)})
         train = train.model_copy(update={"tower": tower})
+    if train.pretrained is not None:
+        paths = {name: str(folder / path) for name, path in train.pretrained.given.items()}
+        pretrained = train.pretrained.model_copy(update=paths)
+        train = train.model_copy(update={"pretrained": pretrained})
     if clean.blocklist is not None:
         clean = clean.model_copy(update={"blocklist": str(folder / clean.blocklist)})
     changed = {

@@ -1,7 +1,7 @@
 """Encoders of the `transformers` library (optional extra): its architectures under our alignment.
 
 They are built from their configuration, without a download, and their weights are part of the
-model's safetensors. Pretrained weights come from a local folder, when a training starts.
+model's safetensors. Pretrained weights come as a file, when a training starts.
 """
 
 from __future__ import annotations
@@ -9,19 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from mmcore.errors import UserError
 from mmcore.models.config import BackboneConfig, ImageEncoderConfig, TextEncoderConfig
-
-_WEIGHTS = "model.safetensors"
 
 
 class TransformersImageEncoder(nn.Module):
@@ -142,8 +139,8 @@ def _first_line(error: Exception) -> str:
     return lines[0].strip().rstrip(".")
 
 
-def load_pretrained(encoder: nn.Module, folder: Path) -> str:
-    """Start a backbone from ``model.safetensors`` in a folder; says in one line what was taken.
+def load_pretrained(encoder: nn.Module, weights: bytes) -> str:
+    """Start a backbone from the contents of a .safetensors file; says how much was taken.
 
     Tensors are found by name, below any prefix (``vit.``); UserError where none or fewer than
     half of the encoder's weights are there.
@@ -151,20 +148,22 @@ def load_pretrained(encoder: nn.Module, folder: Path) -> str:
     if not isinstance(encoder, TransformersImageEncoder | TransformersTextEncoder):
         raise UserError("Pretrained weights need an encoder of kind transformers (train.model).")
     try:
-        given = load_file(folder / _WEIGHTS)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{folder / _WEIGHTS} cannot be read: {error}.") from None
+        given = load(weights)
+    except SafetensorError as error:
+        raise UserError(
+            f"The pretrained weights are no whole .safetensors file: {error}."
+        ) from None
     wanted = encoder.backbone.state_dict()
     prefix = f"{getattr(encoder.backbone, 'base_model_prefix', '')}."
     named = {name.removeprefix(prefix): tensor for name, tensor in given.items()}
     taken = {n: named[n] for n, t in wanted.items() if n in named and named[n].shape == t.shape}
     if 2 * len(taken) < len(wanted):
         raise UserError(
-            f"Only {len(taken)} of {len(wanted)} tensors of the backbone are in "
-            f"{folder / _WEIGHTS}: it is of another architecture."
+            f"Only {len(taken)} of {len(wanted)} tensors of the backbone are in the pretrained "
+            "weights: they are of another architecture; correct backbone.family and options."
         )
     encoder.backbone.load_state_dict(taken, strict=False)
-    return f"{len(taken)} of {len(wanted)} tensors from {folder.name}"
+    return f"{len(taken)} of {len(wanted)} tensors"
 
 
 def _build(config: BackboneConfig) -> nn.Module:

@@ -16,6 +16,7 @@ import torch
 from mmcore.errors import MmcoreError
 from mmcore.lake import Dataset
 from mmcore.models.artifact import TOWER, artifact_files
+from mmcore.models.backbone import load_pretrained
 from mmcore.models.config import ModelConfig
 from mmcore.models.fusion_model import FusionModel, parameter_count
 from mmcore.models.labels import Labels
@@ -46,7 +47,8 @@ VALIDATION_SAMPLES = 512
 @dataclass(frozen=True)
 class Job:
     """Everything a rank is told; picklable. ``architecture`` lacks the sizes that data gives;
-    ``tower`` holds the frozen image model that it stands on, if it does."""
+    ``tower`` holds the frozen image model that it stands on, ``pretrained`` the weights that its
+    encoders start from, if there are such."""
 
     shards: list[Dataset]
     tokenizer_json: str
@@ -55,6 +57,7 @@ class Job:
     seed: int
     init_from: str | None
     tower: Dataset | None = None
+    pretrained: Dataset | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def train_rank(
     data = Data(store, labels, tokenizer, config, settings, job.seed, skipped, pictures, newest)
     samples = training_samples(data, neighbours)
     model.expect_tags(torch.from_numpy(samples.tag_rates()))
-    start = "starting from scratch"
+    start = _begin(model, job.pretrained)
     if job.init_from:
         start = warm_start(model, labels, tokenizer, Path(job.init_from))
     validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
@@ -143,6 +146,18 @@ def train_rank(
         callbacks.alive()
         run.write_result(files)
     return True
+
+
+def _begin(model: FusionModel, pretrained: Dataset | None) -> str:
+    """Give encoders the weights that the recipe brings for them; says in one line what was done."""
+    if pretrained is None:
+        return "starting from scratch"
+    encoders = {"image": model.image_encoder, "text": model.text_encoder}
+    said = []
+    for part in pretrained.parts:
+        name = part.file.removesuffix(".safetensors")
+        said.append(f"{name} {load_pretrained(encoders[name], pretrained.read_file(part.file))}")
+    return f"starting from pretrained weights: {', '.join(said)}"
 
 
 def _resume(trainer: Trainer, run: RunFolder, order: str, say: Callable[[str], None]) -> str:

@@ -19,6 +19,7 @@ from mmcore.lake import Dataset, Lake
 from mmcore.lake.manifest import Parent, input_fingerprint
 from mmcore.lake.version import code_version
 from mmcore.models.config import MAX_ANSWER, ModelConfig, load_preset, preset_names
+from mmcore.train.brought import Brought, Pretrained, TowerFile, tower_encoder
 from mmcore.train.owner import Ownership, is_owned, owned
 from mmcore.train.run_folder import RunFolder
 from mmcore.train.settings import TrainSettings
@@ -64,21 +65,6 @@ class WorkerRange(BaseModel):
         return self
 
 
-class TowerFile(BaseModel):
-    """A frozen image model that a training stands on (LiT, arXiv:2111.07991)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    file: str = Field(description="ONNX, its output the last feature map; relative to this file")
-    size: int = Field(224, ge=16, le=1024, description="side of the pictures that it takes")
-    mean: tuple[float, float, float] = Field(
-        (123.675, 116.28, 103.53), description="taken from 0..255 pixels; ImageNet's"
-    )
-    deviation: tuple[float, float, float] = Field(
-        (58.395, 57.12, 57.375), description="divides them after that"
-    )
-
-
 class Config(TrainSettings):
     """The recipe's ``train`` section."""
 
@@ -90,6 +76,10 @@ class Config(TrainSettings):
         None,
         description="a frozen image model in place of an image encoder, e.g. {file: tower.onnx}: "
         "see docs/model.md",
+    )
+    pretrained: Pretrained | None = Field(
+        None,
+        description="weights that encoders of kind transformers start from, e.g. {image: folder}",
     )
     workers: int | WorkerRange = Field(
         2,
@@ -145,6 +135,11 @@ class Config(TrainSettings):
             raise ValueError("a frozen tower is given by train.tower, and image left out of model")
         if self.tower is not None and "image" in self.model:
             raise ValueError("with train.tower there is no image encoder: leave image out of model")
+        for encoder in self.pretrained.given if self.pretrained else ():
+            if getattr(model, encoder).kind != "transformers":
+                raise ValueError(
+                    f"pretrained.{encoder} needs model.{encoder}.kind transformers: docs/model.md"
+                )
         return self
 
 
@@ -171,15 +166,13 @@ def run(
     tokenizer = lake.dataset("tokenizer")
     inputs = {**config.model_dump(mode="json"), "seed": seed, "init_from": _digest(init_from)}
     parents = [*shards, tokenizer]
-    tower = None
-    if config.tower is not None:
-        tower = _tower(lake, config.tower)
-        parents.append(tower)
-        inputs["tower"] = config.tower.model_dump(mode="json", exclude={"file"})  # it is a parent
+    brought = Brought.of(lake, config.tower, config.pretrained)
+    parents += brought.datasets
+    inputs |= brought.inputs
     found = lake.reusable("candidate", day, inputs, parents)
     if found is not None:
         return found
-    job = _job(shards, tokenizer, tower, config, seed, init_from)
+    job = _job(shards, tokenizer, brought, config, seed, init_from)
     name = f"{run_name}-{day}"
     run = RunFolder(lake.storage, f"{name}-{_identity(inputs, parents)}")
     made_from = {**inputs, "parents": {parent.label: parent.digest for parent in parents}}
@@ -241,37 +234,18 @@ def _remove(run: RunFolder) -> None:
         say(STAGE, f"{run.location} could not be removed: {error}")
 
 
-def _tower(lake: Lake, given: TowerFile) -> Dataset:
-    """The frozen image model as a dataset that every worker can read."""
-    try:
-        data = Path(given.file).read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"train.tower.file {given.file} cannot be read: {error.strerror}."
-        ) from None
-    inputs = {"sha256": hashlib.sha256(data).hexdigest()}
-    found = lake.reusable("tower", None, inputs, [])
-    if found is not None:
-        return found
-    writer = lake.writer("tower", None, format="files")
-    return writer.commit([writer.write_file("tower.onnx", data)], [], inputs)
-
-
 def _architecture(config: Config, tower: Dataset | None) -> ModelConfig:
     """The preset with what the recipe changes, on the tower if there is one."""
-    if config.tower is None or tower is None:
-        return load_preset(config.preset, **config.model)
-    from mmcore.models.tower import describe_tower
-
-    given, onnx = config.tower, tower.read_file("tower.onnx")
-    image = describe_tower(onnx, given.size, given.mean, given.deviation)
-    return load_preset(config.preset, **{**config.model, "image": image.model_dump(mode="json")})
+    changes: dict[str, Any] = dict(config.model)
+    if config.tower is not None and tower is not None:
+        changes["image"] = tower_encoder(tower, config.tower).model_dump(mode="json")
+    return load_preset(config.preset, **changes)
 
 
 def _job(
     shards: list[Dataset],
     tokenizer: Dataset,
-    tower: Dataset | None,
+    brought: Brought,
     config: Config,
     seed: int,
     init_from: Path | None,
@@ -302,11 +276,12 @@ def _job(
     return Job(
         shards,
         tokenizer.read_file("tokenizer.json").decode("utf-8"),
-        _architecture(config, tower),
+        _architecture(config, brought.tower),
         settings,
         seed,
         str(init_from) if init_from else None,
-        tower,
+        brought.tower,
+        brought.pretrained,
     )
 
 

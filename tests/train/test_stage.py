@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from pydantic import ValidationError
+from safetensors.torch import save_file
 
 import mmcore.train.loading as loading
 from mmcore.cluster import Listener, Record
@@ -23,6 +24,7 @@ from mmcore.models.artifact import save_artifact
 from mmcore.models.config import load_preset
 from mmcore.models.fusion_model import FusionModel
 from mmcore.models.labels import Labels
+from mmcore.train.brought import Pretrained, bring_weights
 from mmcore.train.pixels import Neighbours
 from mmcore.train.rank import Callbacks, Job, fitted, train_rank
 from mmcore.train.ranks import Ranks
@@ -134,7 +136,7 @@ def test_a_recipe_trains_on_a_frozen_tower(lake: Lake, ray_session: None, tmp_pa
     world.write_shards(lake, DAY, train=16, val=6)
     file = tmp_path / "tower.onnx"
     tower = {"file": str(file), "size": 32}
-    with pytest.raises(UserError, match=r"tower\.onnx cannot be read"):
+    with pytest.raises(UserError, match=r"train\.tower\.file: .* cannot be read"):
         run(lake, DAY, _config(tower=tower))
     file.write_bytes(onnx_pooling(8))
     with pytest.raises(UserError, match=r"raise train\.image_cache_mb, which is 0"):
@@ -150,6 +152,57 @@ def test_a_recipe_trains_on_a_frozen_tower(lake: Lake, ray_session: None, tmp_pa
     moved = file.rename(tmp_path / "elsewhere.onnx")
     again = run(lake, DAY, _config(tower={**tower, "file": str(moved)}))
     assert again.digest == found.digest  # the same tower, wherever it lies
+
+
+VIT = {
+    "kind": "transformers",
+    "size": 32,
+    "patch": 8,
+    "widths": [32],
+    "depths": [1],
+    "backbone": {
+        "family": "vit",
+        "options": {
+            "image_size": 32,
+            "patch_size": 8,
+            "hidden_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 64,
+        },
+    },
+}
+
+
+def test_a_backbone_starts_from_the_weights_that_the_recipe_brings(
+    lake: Lake, tmp_path: Path
+) -> None:
+    world.write_shards(lake, DAY, train=16, val=0)
+    theirs = tiny.model(seed=5, image=VIT)
+    state = theirs.image_encoder.backbone.state_dict()
+    save_file(
+        {name: value.contiguous() for name, value in state.items()}, tmp_path / "w.safetensors"
+    )
+    with pytest.raises(UserError, match=r"train\.pretrained\.image: .* cannot be read"):
+        bring_weights(lake, Pretrained(image=str(tmp_path / "none.safetensors")))
+    job = Job(
+        lake.up_to("shards", DAY),
+        tiny.tokenizer().json_text,
+        tiny.config(image=VIT),
+        TrainSettings(max_epochs=1, batch_size=8, min_tags=1, min_answers=1, amp="off"),
+        1,
+        None,
+        pretrained=bring_weights(lake, Pretrained(image=str(tmp_path / "w.safetensors"))),
+    )
+    said: list[str] = []
+    folder, neighbours = RunFolder(lake.storage, "run"), Neighbours("test-pretrained")
+    train_rank(job, folder, Ranks(), neighbours, torch.device("cpu"), Callbacks(said.append))
+    count = len(state)
+    assert f"starting from pretrained weights: image {count} of {count} tensors" in said
+    with pytest.raises(ValidationError, match=r"pretrained\.text needs model\.text\.kind transf"):
+        _config(pretrained={"text": "folder"})
+    with pytest.raises(ValidationError, match="give image, text or both"):
+        _config(pretrained={})
 
 
 def test_days_without_shards_and_bad_settings_are_refused(lake: Lake) -> None:
