@@ -263,9 +263,7 @@ def _job(
             f"There is nothing new to train on: {shards[-1].label} has no image in the train "
             "split; set train.days to all."
         )
-    settings = TrainSettings.model_validate(
-        config.model_dump(include=set(TrainSettings.model_fields))
-    )
+    settings = _settings(config)
     part, rest = divmod(settings.batch_size, settings.accumulate)
     if rest or part < config.worker_range[1]:
         raise UserError(
@@ -283,6 +281,17 @@ def _job(
         brought.tower,
         brought.pretrained,
     )
+
+
+def _settings(config: Config) -> TrainSettings:
+    settings = TrainSettings.model_validate(
+        config.model_dump(include=set(TrainSettings.model_fields))
+    )
+    if config.tower is None:
+        return settings
+    # a tower's features have no colours that could be painted
+    weights = settings.loss_weights.model_copy(update={"reconstruction": 0.0})
+    return settings.model_copy(update={"loss_weights": weights})
 
 
 def _train(job: Job, config: Config, ours: Ownership) -> None:
