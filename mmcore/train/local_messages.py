@@ -27,6 +27,8 @@ from mmcore.errors import MmcoreError
 ROOM_BYTES = 16 << 20
 """Of one rank's share of a room; what is longer goes in several turns."""
 
+_LONGEST_FOLDER = 70  # the address of a socket has 107 characters
+
 
 class LocalMessages:
     """Sums and gathers tensors in the host's memory over all ranks, which are on this machine.
@@ -46,7 +48,9 @@ class LocalMessages:
         """Meet the others, by way of torch.distributed, which must be initialised."""
         token = torch.tensor([secrets.randbits(62) if rank == 0 else 0])
         dist.broadcast(token, 0)
-        place = f"{tempfile.gettempdir()}/mmcore-{int(token):x}"
+        folder = tempfile.gettempdir()
+        folder = folder if len(folder) <= _LONGEST_FOLDER else "/tmp"
+        place = f"{folder}/mmcore-{int(token):x}"
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.settimeout(patience)
         listener.bind(f"{place}-{rank}")
