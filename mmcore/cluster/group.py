@@ -69,8 +69,8 @@ def run_group(
 
     Where this thread is interrupted (Ctrl-C, SIGTERM, a cancelled Dagster run) or ``lost`` is set,
     the members are told to leave and have ``LEAVE_SECONDS`` for it. MmcoreError where the group
-    failed more often than ``retries``; a UserError of its members is raised at once, as no other
-    try would end better.
+    failed more often than ``retries``; a UserError that all members meet, or the first, is raised
+    at once, as no other try would end better.
     """
     board, name = find_board() or new_board(), f"group-{uuid.uuid4().hex[:12]}"
     fit = _trainer(work, settings, board, name).fit
@@ -164,7 +164,7 @@ def _run_member(options: dict[str, Any]) -> bool | UserError:
         return answer
     except UserError as error:
         _part_from_others()
-        return error
+        return UserError(str(error))  # without the frames, which would keep alive what they hold
     finally:
         flush()  # Ray Train ends the process as soon as it sees that the work is done
         faulthandler.cancel_dump_traceback_later()

@@ -83,6 +83,8 @@ def numbers(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     for name, value in record.items():
         if isinstance(value, Mapping):
             found |= numbers(value, f"{prefix}{name}/")
+        elif isinstance(value, bool):  # a number to Python, but no curve
+            continue
         elif isinstance(value, int | float) and math.isfinite(value):
             found[prefix + name] = float(value)
     return found

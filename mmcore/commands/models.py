@@ -166,8 +166,8 @@ def finetune(
         settings = FinetuneSettings.model_validate(options)
     except ValidationError as error:
         problem = error.errors()[0]
-        option = str(problem["loc"][0]).replace("_", "-")
-        raise UserError(f"--{option}: {problem['msg']}.") from None
+        option = "".join(f"--{part}: ".replace("_", "-") for part in problem["loc"][:1])
+        raise UserError(f"{option}{problem['msg']}.") from None
     done = teach(_model_folder(model, recipe_file, root), labels, out, settings)
     if as_json:
         print_json(done)

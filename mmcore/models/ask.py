@@ -107,7 +107,7 @@ def _check_writing(task: str, writing: Writing, taught: bool) -> None:
         raise UserError(f"--write is for task vqa: leave it out for {task}.")
     if writing.answers and not taught:
         raise UserError(
-            "This model was not taught to write answers: leave --write out, or train one with "
+            "This model is not known to write answers: leave --write out, or train one with "
             "train.loss_weights.generative_vqa above 0."
         )
     if writing.language is not None and task != "caption":

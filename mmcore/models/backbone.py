@@ -142,8 +142,8 @@ def _first_line(error: Exception) -> str:
 def load_pretrained(encoder: nn.Module, weights: bytes) -> str:
     """Start a backbone from the contents of a .safetensors file; says how much was taken.
 
-    Tensors are found by name, below any prefix (``vit.``); UserError where none or fewer than
-    half of the encoder's weights are there.
+    Tensors are found by name, with or without the library's own prefix (``vit.``); UserError where
+    none or fewer than half of the encoder's weights are there.
     """
     if not isinstance(encoder, TransformersImageEncoder | TransformersTextEncoder):
         raise UserError("Pretrained weights need an encoder of kind transformers (train.model).")

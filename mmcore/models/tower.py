@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mmcore.errors import UserError
 from mmcore.models.config import ImageEncoderConfig, TowerConfig
 
 _CHUNK = 32
-_COARSEST = 32  # pixels between two places, as the config allows
+_FINEST, _COARSEST = 2, 32  # pixels between two places, as the config allows
 
 
 def describe_tower(
@@ -28,21 +29,21 @@ def describe_tower(
     deviation: tuple[float, float, float],
 ) -> ImageEncoderConfig:
     """The config of an image encoder that stands on this ONNX file, for pictures of ``size``
-    pixels: its grid and channels are those that it gives for a grey one. UserError where it cannot
-    be run or gives no square grid."""
+    pixels: its grid and channels are those that it gives for one of the mean colour. UserError
+    where it cannot be run or gives no square grid."""
     tower = TowerConfig(sha256=hashlib.sha256(model).hexdigest(), mean=mean, deviation=deviation)
-    session = _session(model)
-    pixels = np.zeros((1, 3, size, size), np.float32)
-    try:
-        shape = session.run(None, {session.get_inputs()[0].name: pixels})[0].shape[1:]
-    except Exception as error:  # the library has no common class of errors
-        raise UserError(f"The tower cannot read pictures of {size} pixels: {error}.") from None
+    shape = _run(_session(model), np.zeros((1, 3, size, size), np.float32)).shape[1:]
     grid, width = _grid_of(shape)
-    if not grid or size % grid or size // grid > _COARSEST:
+    if not grid or not _FINEST <= size / grid <= _COARSEST:
         raise UserError(
             f"The tower gives {list(shape)} for a picture of {size} pixels; wanted is [channels, "
             "G, G], [G * G, channels] or, with a class token in front, [1 + G * G, channels], with "
-            f"a place for every {_COARSEST} pixels at least: export the last feature map."
+            f"a place for every {_FINEST} to {_COARSEST} pixels: export the last feature map."
+        )
+    if size % grid:
+        raise UserError(
+            f"The tower divides a picture into {grid} x {grid} places: set train.tower.size to a "
+            f"multiple of {grid}, which {size} is not."
         )
     return ImageEncoderConfig(
         kind="tower", size=size, patch=size // grid, widths=(width,), depths=(1,), tower=tower
@@ -76,6 +77,25 @@ def _session(model: bytes) -> Any:
         raise UserError(f"tower.onnx cannot be loaded: {error}.") from None
 
 
+def _run(session: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the model gives for pictures [N, 3, S, S]; one that was exported for so many pictures at
+    a time gets as many."""
+    given = session.get_inputs()[0]
+    step = given.shape[0] if isinstance(given.shape[0], int) else _CHUNK
+    found = []
+    for start in range(0, len(pixels), step):
+        part = pixels[start : start + step]
+        short = step - len(part) if step == given.shape[0] else 0
+        filled = np.concatenate([part, np.zeros((short, *part.shape[1:]), np.float32)])
+        try:
+            out = session.run(None, {given.name: filled})[0]
+        except Exception as error:  # the library has no common class of errors
+            size = pixels.shape[-1]
+            raise UserError(f"The tower cannot read pictures of {size} pixels: {error}.") from None
+        found.append(np.asarray(out, np.float32)[: len(part)])
+    return np.concatenate(found)
+
+
 class OnnxTower:
     """Runs a tower whose output is [N, C, G, G], [N, G * G, C] or, with a class token in front,
     [N, 1 + G * G, C]; G is the config's grid."""
@@ -86,7 +106,6 @@ class OnnxTower:
         if hashlib.sha256(model).hexdigest() != config.tower.sha256:
             raise UserError("tower.onnx is not the file that this model was trained on.")
         self._session = _session(model)
-        self._input = self._session.get_inputs()[0].name
         self._config = config
         self._tower: TowerConfig = config.tower
 
@@ -100,8 +119,8 @@ class OnnxTower:
         )
         for start in range(0, len(pixels), _CHUNK):
             part = (pixels[start : start + _CHUNK].float() - mean) / deviation
-            found = self._session.run(None, {self._input: part.contiguous().numpy()})[0]
-            out[start : start + len(part)] = self._grid(np.asarray(found, np.float32))
+            found = _run(self._session, part.contiguous().numpy())
+            out[start : start + len(part)] = self._grid(found)
         return out
 
     def _grid(self, found: np.ndarray) -> Tensor:

@@ -17,7 +17,7 @@ from mmcore.errors import UserError
 from mmcore.lake import Dataset, Lake
 from mmcore.models.config import ImageEncoderConfig
 
-TOWER_FILE = "tower.onnx"
+TOWER_FILE = "tower.onnx"  # as an artifact calls it
 _WEIGHTS = "model.safetensors"
 
 

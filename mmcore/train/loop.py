@@ -36,7 +36,7 @@ from mmcore.train.prepare import prepare
 from mmcore.train.progress import Meter
 from mmcore.train.ranks import Ranks
 from mmcore.train.samples import Samples
-from mmcore.train.schedule import learning_rate_factor, plateau_end
+from mmcore.train.schedule import learning_rate_factor
 from mmcore.train.settings import LoopSettings
 from mmcore.train.sharding import clip_gradients, is_sharded, whole_model
 from mmcore.train.validation import Validation
@@ -130,15 +130,14 @@ class Trainer:
         """Train until the budget, the epochs or the patience end; returns the final state.
 
         ``left`` tells whether a rank was told to end before that. Where the validations lose
-        patience the learning rate begins to fall at once, and the budget is shortened by as much;
-        where it falls already, the run ends.
+        patience before the cooldown, it begins at once and the budget is shortened by as much.
         """
         hooks = hooks or Hooks()
         began = self.clock() - self.state.seconds
         settings, state = self.settings, self.state
         logged, saved = state.seconds, state.seconds
         logged_cursor = state.cursor
-        self._stale = 0 < settings.patience <= state.stale  # as it was when the run was broken off
+        self._stale = self._patience_is_over()  # as it was when the run was broken off
         self.model.train()
         self.meter.restart()
         coming = self._coming_batches()
@@ -212,12 +211,17 @@ class Trainer:
             self._end_early()
         return _Agreed(self.progress(self.state.seconds), save, leave, shared[4:])
 
+    def _patience_is_over(self) -> bool:
+        """Once: a cooldown that has begun runs to its end."""
+        return 0 < self.settings.patience <= self.state.stale and self.state.budget_share == 1
+
     def _end_early(self) -> None:
-        """Shorten the budget, on all ranks alike: to now, or so that the cooldown begins now."""
-        settings, state = self.settings, self.state
-        end, now = plateau_end(settings.cooldown, settings.schedule), self.progress(state.seconds)
-        state.budget_share *= now / end if now < end else now
-        state.stale, self._stale = 0, False
+        """Shorten the budget so that the cooldown begins now, on all ranks alike."""
+        state, now = self.state, self.progress(self.state.seconds)
+        end = 1 - self.settings.cooldown
+        if self.settings.warmup <= now < end:
+            state.budget_share *= now / end
+        self._stale = False
 
     def _step(self, batches: list[Batch], counts: Tensor, progress: float) -> None:
         settings, state = self.settings, self.state
@@ -324,9 +328,11 @@ class Trainer:
         if not scores:  # no held-out label to be better or worse at
             return
         record["scores"] = {name: round(value, 4) for name, value in scores.items()}
-        state.stale = 0 if scores["score"] > state.best_score else state.stale + 1
-        state.best_score = max(scores["score"], state.best_score)
-        self._stale = 0 < self.settings.patience <= state.stale
+        if scores["score"] > state.best_score:
+            state.best_score, state.stale = scores["score"], 0
+        else:
+            state.stale += 1
+        self._stale = self._patience_is_over()
         hooks.log({"validation": record["scores"], "samples": state.cursor, "stale": self._stale})
         hooks.validated(averaged, self)
 

@@ -55,7 +55,7 @@ def cached_pixels(
     ``on_unreadable``.
     """
     path = Path(tempfile.gettempdir()) / f"mmcore-pixels-{neighbours.name}"
-    shape, size = (count, *pictures.shape), pictures.config.size
+    shape = (count, *pictures.shape)
     pixel_bytes = count * pictures.nbytes
     if neighbours.rank == 0:
         with open(path, "wb") as file:
@@ -69,22 +69,30 @@ def cached_pixels(
     valid = memory[pixel_bytes:][:count]
 
     def decode(numbers: range) -> None:
-        pixels, good = (
-            np.zeros((len(numbers), size, size, 3), np.uint8),
-            np.zeros(len(numbers), bool),
-        )
-        for row, number in enumerate(numbers):
+        for number in numbers:
             try:
-                pixels[row], good[row] = decode_image(read(number), size), True
+                cached[number] = decode_image(read(number), pictures.config.size)
+                valid[number] = 1
             except (ShardError, UserError) as error:
                 on_unreadable(number, error)
-        found = np.asarray(numbers)[good]
-        if len(found):
-            cached[found] = pictures.given(pixels[good])
+
+    def decode_and_run(numbers: range) -> None:
+        """A tower takes some pictures at a time."""
+        size, found = pictures.config.size, list[int]()
+        pixels = np.zeros((len(numbers), size, size, 3), np.uint8)
+        for number in numbers:
+            try:
+                pixels[len(found)] = decode_image(read(number), size)
+                found.append(number)
+            except (ShardError, UserError) as error:
+                on_unreadable(number, error)
+        if found:
+            cached[found] = pictures.given(pixels[: len(found)])
             valid[found] = 1
 
+    work = decode if pictures.tower is None else decode_and_run
     mine = range(neighbours.rank, count, neighbours.count)
     with ThreadPoolExecutor(_READERS) as pool:
-        list(pool.map(decode, (mine[at : at + _CHUNK] for at in range(0, len(mine), _CHUNK))))
+        list(pool.map(work, (mine[at : at + _CHUNK] for at in range(0, len(mine), _CHUNK))))
     neighbours.barrier()
     return cached, np.asarray(valid) > 0

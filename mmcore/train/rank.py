@@ -116,9 +116,7 @@ def train_rank(
     data = Data(store, labels, tokenizer, config, settings, job.seed, skipped, pictures, newest)
     samples = training_samples(data, neighbours)
     model.expect_tags(torch.from_numpy(samples.tag_rates()))
-    start = _begin(model, job.pretrained)
-    if job.init_from:
-        start = warm_start(model, labels, tokenizer, Path(job.init_from))
+    start = _begin(model, job, labels, tokenizer)
     validation = _validation(data, job.shards, say) if ranks.rank == 0 else None
     answers = answer_tokens(labels, tokenizer)
     trainer = Trainer(
@@ -148,10 +146,19 @@ def train_rank(
     return True
 
 
-def _begin(model: FusionModel, pretrained: Dataset | None) -> str:
-    """Give encoders the weights that the recipe brings for them; says in one line what was done."""
-    if pretrained is None:
-        return "starting from scratch"
+def _begin(model: FusionModel, job: Job, labels: Labels, tokenizer: TextTokenizer) -> str:
+    """Give the model the champion's weights, or its encoders those that the recipe brings; says in
+    one line what was done."""
+    brought = _load_brought(model, job.pretrained) if job.pretrained else ""
+    if not job.init_from:
+        return brought or "starting from scratch"
+    said = warm_start(model, labels, tokenizer, Path(job.init_from))
+    if brought and said.startswith("starting from scratch: "):
+        return f"{brought}; {said.removeprefix('starting from scratch: ')}"
+    return said
+
+
+def _load_brought(model: FusionModel, pretrained: Dataset) -> str:
     encoders = {"image": model.image_encoder, "text": model.text_encoder}
     said = []
     for part in pretrained.parts:
@@ -302,7 +309,7 @@ def training_record(
         "settings": job.settings.model_dump(mode="json"),
         "seed": job.seed,
         "start": start,
-        "parents": [ds.digest for ds in job.shards],
+        "parents": [ds.digest for ds in (*job.shards, job.tower, job.pretrained) if ds],
         "workers": trainer.ranks.world,
         "bfloat16": trainer.bfloat16,
         "parameters": sum(p.numel() for p in trainer.model.parameters()),  # frozen ones as well
@@ -310,6 +317,7 @@ def training_record(
         "skipped_samples": skipped,
         "steps": state.step,
         "refused_steps": state.refused,
+        "budget_share": round(state.budget_share, 4),
         "samples_seen": state.cursor,
         "epochs": round(state.cursor / trainer.samples.order.epoch_length, 3),
         "seconds": round(state.seconds, 2),

@@ -98,7 +98,8 @@ class Ranks:
         size = 0
         for parameter in parameters:
             more = (parameter.numel() + 1) * parameter.element_size()
-            if bucket and size + more > most:
+            other_kind = bool(bucket) and parameter.dtype != bucket[0].dtype
+            if bucket and (other_kind or size + more > most):
                 self._sum_bucket(bucket)
                 bucket, size = [], 0
             bucket.append(parameter)

@@ -1,5 +1,4 @@
-"""The learning rate as a function of how much of the budget is used, from 0 to 1, and where an
-early stop lets it fall."""
+"""The learning rate as a function of how much of the budget is used, from 0 to 1."""
 
 from __future__ import annotations
 
@@ -25,8 +24,3 @@ def learning_rate_factor(
         used = max(0.0, progress - warmup) / max(1e-9, 1 - warmup)
         return rise * (1 + math.cos(math.pi * used)) / 2
     return min(rise, (1 - progress) / max(1e-9, cooldown))
-
-
-def plateau_end(cooldown: float, schedule: str = "trapezoid") -> float:
-    """The progress at which the learning rate begins to fall for good."""
-    return 0.0 if schedule == "cosine" else 1.0 - cooldown

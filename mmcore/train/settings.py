@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -162,8 +163,8 @@ class LoopSettings(BaseModel):
     patience: int = Field(
         0,
         ge=0,
-        description="after so many validations without a better score begin the cooldown, or end "
-        "where it has begun; 0: never",
+        description="begin the cooldown after so many validations without a better score, and end "
+        "the sooner; 0: never",
     )
     checkpoint_minutes: float = Field(1.0, gt=0, description="time between checkpoints")
     ledger: bool = Field(
@@ -207,10 +208,15 @@ class LoopSettings(BaseModel):
 
     @model_validator(mode="after")
     def _patience_can_end(self) -> LoopSettings:
-        if self.patience and self.patience >= self.validations:
+        if not self.patience:
+            return self
+        if self.schedule == "cosine":
+            raise ValueError("patience needs schedule trapezoid: a cosine has no plateau to end")
+        looks = math.ceil((1 - self.cooldown) * (self.validations + 1)) - 1
+        if looks <= self.patience:
             raise ValueError(
-                f"patience {self.patience} needs validations above {self.patience}: the first "
-                "look is always the best so far"
+                f"patience {self.patience} needs more validations: of {self.validations} only "
+                f"{looks} come before the cooldown, and the first is always the best so far"
             )
         return self
 

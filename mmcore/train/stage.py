@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -295,7 +294,8 @@ def _settings(config: Config) -> TrainSettings:
 
 
 def _train(job: Job, config: Config, ours: Ownership) -> None:
-    """Train until the result is in the run's folder; every error says where the run stands."""
+    """Train until the result is in the run's folder. Errors say where the run stands, but for those
+    of its settings: with others it is another run."""
     from mmcore.cluster import GroupSettings, run_group
 
     run = ours.run
@@ -363,10 +363,15 @@ def _work(job: Job, run: RunFolder, patience: float, member: Member) -> bool:
         report=lambda record: report(STAGE, record),
     )
     local = None
-    if 1 < member.world == member.local_world and hasattr(os, "memfd_create"):
-        local = LocalMessages.connect(member.rank, member.world, patience)
+    if 1 < member.world == member.local_world:
+        # less than the watchdog's, so that a wait ends with a sentence
+        local = LocalMessages.connect(member.rank, member.world, 0.9 * patience)
     ranks = Ranks(member.rank, member.world, local=local)
-    return train_rank(job, run, ranks, neighbours, torch.device(member.device), callbacks)
+    try:
+        return train_rank(job, run, ranks, neighbours, torch.device(member.device), callbacks)
+    finally:
+        if local is not None:
+            local.close()
 
 
 def _summary(training: bytes) -> dict[str, Any]:

@@ -31,8 +31,9 @@ def _tensor(name: str, shape: Iterable[int | str]) -> bytes:
     return _message((1, name), (2, kind))
 
 
-def onnx_pooling(patch: int) -> bytes:
-    """An ONNX model: the mean colour of each patch x patch pixels, [N, 3, S, S] -> [N, 3, G, G]."""
+def onnx_pooling(patch: int, batch: int | str = "N") -> bytes:
+    """An ONNX model: the mean colour of each patch x patch pixels, [N, 3, S, S] -> [N, 3, G, G];
+    batch: a number where it is made for so many pictures at a time."""
     attributes = [
         (5, _message((1, name), (8, patch), (8, patch), (20, 7)))
         for name in ("kernel_shape", "strides")
@@ -41,7 +42,7 @@ def onnx_pooling(patch: int) -> bytes:
     graph = _message(
         (1, node),
         (2, "pooling"),
-        (11, _tensor("pixels", ("N", 3, 32, 32))),
-        (12, _tensor("features", ("N", 3, 32 // patch, 32 // patch))),
+        (11, _tensor("pixels", (batch, 3, 32, 32))),
+        (12, _tensor("features", (batch, 3, 32 // patch, 32 // patch))),
     )
     return _message((1, 8), (7, graph), (8, _message((1, ""), (2, 13))))

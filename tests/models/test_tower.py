@@ -110,5 +110,16 @@ def test_a_tower_is_described_by_what_it_gives() -> None:
     assert (found.size, found.grid, found.widths) == (given.size, given.grid, given.widths)
     with pytest.raises(UserError, match="cannot read pictures of 64 pixels"):
         describe_tower(TOWER, 64, mean, deviation)
-    with pytest.raises(UserError, match="export the last feature map"):
+    with pytest.raises(UserError, match=r"set train\.tower\.size to a multiple of 3"):
         describe_tower(onnx_pooling(10), 32, mean, deviation)
+    with pytest.raises(UserError, match="export the last feature map"):
+        describe_tower(onnx_pooling(1), 32, mean, deviation)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_tower_that_was_exported_for_some_pictures_at_a_time_gets_as_many(batch: int) -> None:
+    fixed = onnx_pooling(8, batch)
+    image = describe_tower(fixed, 32, (123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+    pixels = torch.from_numpy(decode_images(PICTURES, 32)).permute(0, 3, 1, 2)
+    expected = Predictor(_artifact()).decode(PICTURES)
+    torch.testing.assert_close(OnnxTower(fixed, image).features(pixels), expected)

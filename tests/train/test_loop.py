@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from typing import Any
@@ -243,23 +244,33 @@ def test_patience_lets_the_rate_fall_at_once_and_shortens_the_run() -> None:
     assert again.fit().step == 35
 
 
-def test_patience_in_the_cooldown_ends_the_run() -> None:
-    assert stuck(patience=2, cooldown=1.0).fit().step == 16
-    assert stuck(patience=2, schedule="cosine").fit().step == 16
+def test_a_cooldown_that_has_begun_runs_to_its_end() -> None:
+    assert stuck(patience=1).fit().step == 19  # after the look at 11, with two more to come
+    assert stuck(patience=11).fit().step == 99  # after the twelfth, the last before the cooldown
 
 
-def test_a_run_broken_off_where_its_patience_ended_goes_on_alike() -> None:
-    whole, broken, again = stuck(patience=3), stuck(patience=3), stuck(patience=3)
+@pytest.mark.parametrize("broken_by", ["leaving", "crash"])
+def test_a_run_broken_off_where_its_patience_ended_goes_on_alike(broken_by: str) -> None:
+    whole, broken = stuck(patience=3), stuck(patience=3, checkpoint_minutes=1e-9)
+    again = stuck(patience=3, first=int(broken_by == "crash"))  # who leaves has read the clock
     kept: list[Snapshot] = []
-    broken.fit(
-        Hooks(
-            leaving=lambda: broken.state.step == 21,
-            checkpoint=lambda made: kept.append(snapshot(made)),
-        )
+
+    def keep(made: Trainer) -> None:
+        kept.append(snapshot(made))
+        if broken_by == "crash":
+            raise KeyboardInterrupt
+
+    hooks = Hooks(
+        leaving=lambda: broken_by == "leaving" and broken.state.step == 21,
+        ready=lambda: broken_by == "crash" and broken.state.step == 20,
+        checkpoint=keep,
     )
+    with contextlib.suppress(KeyboardInterrupt):
+        broken.fit(hooks)
     again.state = restore(kept[0].files(), again.model, again.ema, again.optimizers, again.ledger)
-    assert again.state.step == 21
-    assert again.fit().step == whole.fit().step
+    # before or after it was agreed that the budget is shorter
+    assert (again.state.step, again.state.budget_share == 1) == (21, broken_by == "crash")
+    assert again.fit().step == whole.fit().step == 35
     for name, value in weights(whole).items():
         torch.testing.assert_close(again.model.state_dict()[name], value, rtol=0, atol=0)
 
@@ -273,8 +284,10 @@ def test_patience_needs_something_to_look_at() -> None:
     said: list[dict[str, Any]] = []
     assert made.fit(Hooks(log=said.append)).step == 20
     assert not any("validation" in record for record in said)
-    with pytest.raises(ValidationError, match="patience 2 needs validations above 2"):
-        LoopSettings(validations=2, patience=2)
+    with pytest.raises(ValidationError, match="of 2 only 1 come before the cooldown"):
+        LoopSettings(validations=2, patience=1)
+    with pytest.raises(ValidationError, match="cosine has no plateau"):
+        LoopSettings(validations=9, patience=1, schedule="cosine")
 
 
 def test_a_batch_that_cannot_be_split_is_refused() -> None:
