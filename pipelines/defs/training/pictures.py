@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from itertools import cycle
 from typing import Any
 
 DIALOG = 1100  # pixels that a dialog of Dagster shows without cutting off
@@ -107,7 +108,7 @@ def panels(training: dict[str, Any]) -> dict[str, dict[str, Points]]:
 
 def _draw(axes: Any, title: str, lines: dict[str, Points]) -> None:
     held_out = title.startswith("validation")
-    for (name, points), colour in zip(lines.items(), _LINES, strict=False):
+    for (name, points), colour in zip(lines.items(), cycle(_LINES), strict=False):
         axes.plot(
             *zip(*points, strict=True),
             color=_SCORE if held_out else colour,
