@@ -74,7 +74,7 @@ def test_pretrained_weights_are_found_below_their_prefix() -> None:
 
 def test_weights_of_another_architecture_and_broken_ones_are_refused() -> None:
     encoder, other = tiny.model(image=_image(VIT)).image_encoder, save({"other": torch.zeros(2)})
-    with pytest.raises(UserError, match=r"a whole \.safetensors file"):
+    with pytest.raises(UserError, match=r"no whole \.safetensors file"):
         load_pretrained(encoder, other[:-4])
     with pytest.raises(UserError, match=r"Only 0 of .* another architecture"):
         load_pretrained(encoder, other)
