@@ -153,7 +153,7 @@ def test_a_question_is_answered_without_a_picture_and_in_own_words(
     [
         (("--task", "caption"), "Task caption needs --image"),
         (("--task", "vqa", "--image", "IMAGE"), "Task vqa needs --text"),
-        (("--task", "vqa", "--text", "?", "--write"), "not taught to write answers"),
+        (("--task", "vqa", "--text", "?", "--write"), "not known to write answers"),
         (("--task", "tags", "--text", "?", "--write"), "--write is for task vqa"),
         (
             ("--task", "vqa", "--text", "?", "--num-beams", "2"),
