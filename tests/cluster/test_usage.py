@@ -35,3 +35,20 @@ def test_the_sampling_itself_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> 
         time.sleep(2)
     assert cost.cpu_seconds < 0.4
     assert cost.peak_memory_mb == 1.0
+
+
+def test_memory_is_asked_for_when_there_is_more_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    whole = usage.tree_memory_mb
+    monkeypatch.setattr(usage, "tree_memory_mb", lambda: asked.append(1) or whole())
+    with measured() as cost:
+        time.sleep(2)
+        quiet = len(asked)
+        held = bytearray(b"x" * (200 << 20))
+        time.sleep(1.2)
+        grown = len(asked)
+        del held
+        time.sleep(1.2)
+    assert quiet <= 2 and grown > quiet  # not at every look
+    assert len(asked) == grown + 1  # once more at the end
+    assert cost.peak_memory_mb > whole() + 150
