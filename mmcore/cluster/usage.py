@@ -24,8 +24,8 @@ class Usage:
     half second may be missing. The sampling itself is not counted."""
     peak_memory_mb: float = 0.0
     """Largest sum of private and shared memory (PSS where the kernel tells it, else RSS), looked at
-    whenever two percent more is resident than before: asking for it walks every page, which took
-    a training of two workers 12 % of its speed."""
+    whenever two percent more is resident than before: asking for it walks every page, and twice a
+    second that took a training of two workers 8 % of its speed."""
 
 
 @contextlib.contextmanager
