@@ -21,17 +21,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from mmcore.errors import UserError
-from mmcore.models.config import ModelConfig, parse_config
+from mmcore.models.config import TOWER_FILE, ModelConfig, parse_config
 from mmcore.models.fusion_model import FusionModel
 from mmcore.models.labels import Labels
 from mmcore.models.text import TextTokenizer
 
-WEIGHTS, CONFIG, LABELS, TOKENIZER, TOWER = (
+WEIGHTS, CONFIG, LABELS, TOKENIZER = (
     "model.safetensors",
     "config.json",
     "labels.json",
     "tokenizer.json",
-    "tower.onnx",
 )
 _TRAINING_ONLY = "training_only."  # the model's values that no prediction reads
 
@@ -61,7 +60,7 @@ def artifact_files(
         CONFIG: _json(config.model_dump(mode="json")),
         LABELS: _json(labels.model_dump(mode="json")),
         TOKENIZER: tokenizer.json_text.encode("utf-8"),
-        **({} if tower is None else {TOWER: tower}),
+        **({} if tower is None else {TOWER_FILE: tower}),
     }
 
 
@@ -100,7 +99,7 @@ def load_artifact(folder: str | PathLike[str]) -> Artifact:
     except RuntimeError as error:
         first_line = str(error).splitlines()[-1].strip()
         raise UserError(f"The weights in {source} do not fit config.json: {first_line}") from None
-    tower = _read(source, TOWER) if config.image.kind == "tower" else None
+    tower = _read(source, TOWER_FILE) if config.image.kind == "tower" else None
     return Artifact(model.eval(), labels, tokenizer, tower)
 
 

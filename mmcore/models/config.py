@@ -12,6 +12,8 @@ from mmcore.errors import UserError
 
 SPECIAL_TOKENS = {"[PAD]": 0, "[BOS]": 1, "[EOS]": 2, "[MASK]": 3}
 PAD, BOS, EOS, MASK = 0, 1, 2, 3
+IMAGENET_MEAN, IMAGENET_DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+TOWER_FILE = "tower.onnx"  # in a model folder and in the dataset it comes from
 MAX_ANSWER = 8  # tokens of a written answer, EOS among them
 
 
@@ -26,10 +28,10 @@ class TowerConfig(_Record):
         pattern="^[0-9a-f]{64}$", description="SHA-256 of the ONNX file, in hexadecimal"
     )
     mean: tuple[float, float, float] = Field(
-        (123.675, 116.28, 103.53), description="taken from 0..255 pixels; ImageNet's"
+        IMAGENET_MEAN, description="taken from 0..255 pixels; ImageNet's"
     )
     deviation: tuple[float, float, float] = Field(
-        (58.395, 57.12, 57.375), description="divides them after that"
+        IMAGENET_DEVIATION, description="divides them after that"
     )
 
 
@@ -39,10 +41,10 @@ class BackboneConfig(_Record):
     family: str = Field(description="model_type of the library, e.g. vit, dinov2, convnext, bert")
     options: dict[str, JsonValue] = Field({}, description="of its configuration class")
     mean: tuple[float, float, float] = Field(
-        (123.675, 116.28, 103.53), description="for images: taken from 0..255 pixels; ImageNet's"
+        IMAGENET_MEAN, description="for images: taken from 0..255 pixels; ImageNet's"
     )
     deviation: tuple[float, float, float] = Field(
-        (58.395, 57.12, 57.375), description="for images: divides them after that"
+        IMAGENET_DEVIATION, description="for images: divides them after that"
     )
 
 

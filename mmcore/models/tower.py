@@ -81,12 +81,13 @@ def _run(session: Any, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """What the model gives for pictures [N, 3, S, S]; one that was exported for so many pictures at
     a time gets as many."""
     given = session.get_inputs()[0]
-    step = given.shape[0] if isinstance(given.shape[0], int) else _CHUNK
+    step = given.shape[0] if isinstance(given.shape[0], int) else len(pixels)
     found = []
     for start in range(0, len(pixels), step):
-        part = pixels[start : start + step]
-        short = step - len(part) if step == given.shape[0] else 0
-        filled = np.concatenate([part, np.zeros((short, *part.shape[1:]), np.float32)])
+        filled = part = pixels[start : start + step]
+        if len(part) < step:
+            short = step - len(part)
+            filled = np.concatenate([part, np.zeros((short, *part.shape[1:]), np.float32)])
         try:
             out = session.run(None, {given.name: filled})[0]
         except Exception as error:  # the library has no common class of errors

@@ -15,9 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mmcore.errors import UserError
 from mmcore.lake import Dataset, Lake
-from mmcore.models.config import ImageEncoderConfig
+from mmcore.models.config import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    TOWER_FILE,
+    ImageEncoderConfig,
+)
 
-TOWER_FILE = "tower.onnx"  # as an artifact calls it
 _WEIGHTS = "model.safetensors"
 
 
@@ -29,10 +33,10 @@ class TowerFile(BaseModel):
     file: str = Field(description="ONNX, its output the last feature map; relative to this file")
     size: int = Field(224, ge=16, le=1024, description="side of the pictures that it takes")
     mean: tuple[float, float, float] = Field(
-        (123.675, 116.28, 103.53), description="taken from 0..255 pixels; ImageNet's"
+        IMAGENET_MEAN, description="taken from 0..255 pixels; ImageNet's"
     )
     deviation: tuple[float, float, float] = Field(
-        (58.395, 57.12, 57.375), description="divides them after that"
+        IMAGENET_DEVIATION, description="divides them after that"
     )
 
 

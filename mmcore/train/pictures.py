@@ -15,7 +15,7 @@ from mmcore.models.tower import OnnxTower
 
 @dataclass(frozen=True)
 class Pictures:
-    """config: of the image encoder; onnx: the tower's file, where it stands on one."""
+    """config: of the image encoder; tower: what it stands on, if it does."""
 
     config: ImageEncoderConfig
     tower: OnnxTower | None = None

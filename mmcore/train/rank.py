@@ -15,9 +15,9 @@ import torch
 
 from mmcore.errors import MmcoreError
 from mmcore.lake import Dataset
-from mmcore.models.artifact import TOWER, artifact_files
+from mmcore.models.artifact import artifact_files
 from mmcore.models.backbone import load_pretrained
-from mmcore.models.config import ModelConfig
+from mmcore.models.config import TOWER_FILE, ModelConfig
 from mmcore.models.fusion_model import FusionModel, parameter_count
 from mmcore.models.labels import Labels
 from mmcore.models.text import TextTokenizer
@@ -111,7 +111,7 @@ def train_rank(
     # a picture is decoded by one rank, which must be the one to speak of it
     skipped = Skipped(lambda problem: callbacks.say(f"skipped {problem}"), skipped.found)
     newest = len(SampleStore.open(job.shards[-1:], "train"))
-    onnx = job.tower.read_file(TOWER) if job.tower else None
+    onnx = job.tower.read_file(TOWER_FILE) if job.tower else None
     pictures = Pictures.of(config.image, onnx)
     data = Data(store, labels, tokenizer, config, settings, job.seed, skipped, pictures, newest)
     samples = training_samples(data, neighbours)
