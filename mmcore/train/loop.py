@@ -122,7 +122,6 @@ class Trainer:
         self._augmentation = Augmentation.of(settings)
         self._tally = torch.zeros(2, len(TASKS), dtype=torch.float64)  # loss sums, weights
         self._refused_in_a_row = 0
-        self._stale = False
         self.left = False
         self.ledger = Ledger() if settings.ledger else None
 
@@ -137,7 +136,6 @@ class Trainer:
         settings, state = self.settings, self.state
         logged, saved = state.seconds, state.seconds
         logged_cursor = state.cursor
-        self._stale = self._patience_is_over()  # as it was when the run was broken off
         self.model.train()
         self.meter.restart()
         coming = self._coming_batches()
@@ -202,7 +200,7 @@ class Trainer:
         checkpoint; whether any rank must leave; everyone's label weights."""
         counts = torch.stack([self.losses.counts(b).cpu() for b in batches]).sum(dim=0)
         lead = self.ranks.rank == 0
-        head = torch.tensor([seconds, self._stale, save], dtype=torch.float64) * lead
+        head = torch.tensor([seconds, self._patience_is_over(), save], dtype=torch.float64) * lead
         flag = torch.tensor([leave], dtype=torch.float64)
         shared = self.ranks.sum(torch.cat([head, flag, counts]))
         self.state.seconds = float(shared[0])
@@ -221,7 +219,6 @@ class Trainer:
         end = 1 - self.settings.cooldown
         if self.settings.warmup <= now < end:
             state.budget_share *= now / end
-        self._stale = False
 
     def _step(self, batches: list[Batch], counts: Tensor, progress: float) -> None:
         settings, state = self.settings, self.state
@@ -332,8 +329,8 @@ class Trainer:
             state.best_score, state.stale = scores["score"], 0
         else:
             state.stale += 1
-        self._stale = self._patience_is_over()
-        hooks.log({"validation": record["scores"], "samples": state.cursor, "stale": self._stale})
+        stale = self._patience_is_over()
+        hooks.log({"validation": record["scores"], "samples": state.cursor, "stale": stale})
         hooks.validated(averaged, self)
 
     def averaged(self) -> FusionModel:
