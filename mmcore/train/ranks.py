@@ -11,6 +11,8 @@ from torch import Tensor
 
 from mmcore.train.local_messages import ROOM_BYTES, LocalMessages
 
+_BUCKET_BYTES = 64 << 20  # of gradients in one message through a network
+
 
 class _GatherRows(torch.autograd.Function):
     """Rows of all ranks; the backward pass sums every rank's gradient of our own rows."""
@@ -85,7 +87,7 @@ class Ranks:
     def _near(self, values: Tensor) -> LocalMessages | None:
         return self.local if values.device.type == "cpu" else None
 
-    def sum_gradients(self, parameters: list[torch.nn.Parameter], bucket_mb: int = 64) -> None:
+    def sum_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
         """Replace every gradient by its sum over the ranks; one that is missing on some ranks
         counts as zero there, and one that is missing on all stays missing, as on a single rank.
 
@@ -93,7 +95,7 @@ class Ranks:
         """
         if self.world == 1 or not parameters:
             return
-        most = bucket_mb << 20 if self._near(parameters[0]) is None else ROOM_BYTES
+        most = _BUCKET_BYTES if self._near(parameters[0]) is None else ROOM_BYTES
         bucket: list[torch.nn.Parameter] = []
         size = 0
         for parameter in parameters:
